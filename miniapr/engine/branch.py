@@ -1,0 +1,188 @@
+"""A branch: an open span, the view before it, and everything that is its own alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ..kv.span import Piece, Span, View
+from .sampling import Sampling, Token
+from .stopping import TextStream
+
+if TYPE_CHECKING:
+    from .request import Request
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What one Decode gave one branch. ``finish``: "stop", "length", "context" or "aborted"."""
+
+    tokens: tuple[Token, ...]
+    text: str
+    finish: str
+
+
+@dataclass
+class Goal:
+    """What a decoding branch is waiting for: the first of these ends it."""
+
+    tokens: frozenset[int]
+    limit: int  # of new tokens
+    begun: int  # how many tokens the branch had generated before
+    stream: TextStream | None = None  # if strings end it too
+
+
+class Branch:
+    """Where a thought continues.
+
+    Owns: its open span (no one else writes there), its generator, its place in the tree.
+    Never does: touch a sibling. What siblings share is sealed and read only.
+
+    view         the pieces that it attends to before its open span
+    span         open; its last token's KV is not in the pool until a step has computed it (F63)
+    logits       [vocab_size], after the span's last token; None while there are tokens to compute
+    path         the branch's number among its siblings, from the root down; seeds its generator
+    completion   what the last Decode gave
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        id: int,
+        view: View,
+        span: Span,
+        sampling: Sampling,
+        parent: Branch | None = None,
+        path: tuple[int, ...] = (),
+    ) -> None:
+        self.request, self.id, self.parent, self.sampling = request, id, parent, sampling
+        self.view, self.span = view, span
+        self.children: list[Branch] = []
+        self.forks = 0  # how often it forked: a second fork's children differ from the first's
+        self.path = path
+        self.logits: Tensor | None = None
+        self.goal: Goal | None = None
+        self.completion: Completion | None = None
+        self.rng = sampling.generator(path)
+        self.state = "alive"  # then "joined", "released" or "aborted"
+        self.generated: list[Token] = []
+        self.sampled_at: int | None = None  # index in the span of a sampled token that is still to be computed
+        self.critical = 0  # tokens decoded one after the other to get here
+        self.first = len(view)  # where its own text begins in its history
+
+    def __repr__(self) -> str:
+        return f"Branch({self.id}, {self.state}, position={self.position}, tokens={len(self.history)})"
+
+    @property
+    def position(self) -> int:
+        """Of the next token."""
+        return self.span.end
+
+    @property
+    def depth(self) -> int:
+        """How many forks lie above it."""
+        return 0 if self.parent is None else self.parent.depth + 1
+
+    @property
+    def history(self) -> list[int]:
+        """All tokens that it stands on, its own included, in the order of its view."""
+        return [*self.view.tokens, *self.span.tokens]
+
+    @property
+    def tokens(self) -> list[int]:
+        """Its own tokens: those after its fork (of a root: after its prompt)."""
+        return self.history[self.first :]
+
+    @property
+    def text(self) -> str:
+        """Its own tokens as text. (What a Decode gave, cut at a stop string, is in ``completion``.)"""
+        return self.request.tokenizer.decode(self.tokens)
+
+    @property
+    def own(self) -> tuple[Piece, ...]:
+        """The pieces that it wrote since its parent's fork: what a join adds to the parent's view."""
+        shared = len(self.parent.view) if self.parent else 0
+        return (self.view + (self.span.whole(),)).after(shared)
+
+    @property
+    def ready(self) -> bool:
+        """All that it stands on is computed and held."""
+        return self.request.held and not self.span.behind
+
+    @property
+    def decoding(self) -> bool:
+        return self.goal is not None
+
+    def reached(self, context: int) -> str | None:
+        """Why decoding ends here, if it does."""
+        goal = self.goal
+        assert goal is not None
+        new = len(self.generated) - goal.begun
+        if new and (self.generated[-1].id in goal.tokens or (goal.stream and goal.stream.stopped is not None)):
+            return "stop"
+        if new >= goal.limit or self.request.cost.decoded >= self.request.limits.tokens:
+            return "length"
+        return "context" if self.position >= context else None
+
+    def end(self, reason: str) -> None:
+        """Decoding is over; idempotent."""
+        if (goal := self.goal) is None:
+            return
+        tokens = tuple(self.generated[goal.begun :])
+        if goal.stream:
+            goal.stream.finish()
+        text = goal.stream.text if goal.stream else self.request.tokenizer.decode([t.id for t in tokens])
+        self.completion, self.goal = Completion(tokens, text, reason), None
+
+    def require(self, doing: str) -> None:
+        """Raises ValueError if the branch cannot be used any more."""
+        if self.state != "alive":
+            raise ValueError(f"branch {self.id} was {self.state}: it cannot {doing}")
+        if self.children:
+            names = ", ".join(str(child.id) for child in self.children)
+            raise ValueError(f"branch {self.id} has forked: join or release its branches {names} before it can {doing}")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one request. ``tokens``: decoded in all its branches together; ``width``: branches of one fork;
+    ``depth``: forks inside forks."""
+
+    tokens: int = 100_000
+    width: int = 64
+    depth: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "width", "depth"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"limit on {name} must not be negative, is {getattr(self, name)}")
+
+
+@dataclass
+class Cost:
+    """What was done, in exact counts.
+
+    decoded      tokens sampled
+    prefilled    tokens computed other than just sampled: prompts, seeds, text joined again, recomputation
+    recomputed   of those, tokens whose KV had existed before
+    reused       tokens whose KV was taken over as it is: prefix hits, forks (per child) and joins
+    bytes_moved  copied inside the pool
+    keys_shifted keys turned in place
+    steps        forward passes
+    seconds      in steps
+    """
+
+    decoded: int = 0
+    prefilled: int = 0
+    recomputed: int = 0
+    reused: int = 0
+    bytes_moved: int = 0
+    keys_shifted: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+
+    def add(self, **amounts: float) -> None:
+        for name, amount in amounts.items():
+            setattr(self, name, getattr(self, name) + amount)

@@ -1,0 +1,109 @@
+"""The operations as plain calls: a tree driven by a person, one operation at a time.
+
+    root = engine.start("3 7 8 -> 29 :")
+    engine.decode([root], until=["</plan>"])
+    left, right = engine.fork(root, 2)
+
+Each call runs a program of one operation and steps the engine until it is done; whatever else runs on
+the engine gets on meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import operations
+from .branch import Branch, Completion, Limits
+from .joins import Join
+from .request import Operation, Program, Request, Task
+from .sampling import Sampling
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+def _only(operation: Operation) -> Program:
+    return (yield operation)
+
+
+class ByHand:
+    """What :class:`~miniapr.engine.engine.Engine` offers to a person at a prompt."""
+
+    def start(
+        self: Engine, prompt: str | Sequence[int], sampling: Sampling | None = None, limits: Limits | None = None
+    ) -> Branch:
+        """A new tree. Its blocks are kept until ``release``, unless others need them: then they are computed again."""
+        request = self.submit(limits=limits)
+        try:
+            branch: Branch = self.perform(request, operations.Start(prompt, sampling or Sampling()))
+        except ValueError:
+            self.abort(request)
+            raise
+        return branch
+
+    def decode(
+        self: Engine,
+        branches: Sequence[Branch],
+        until: Iterable[int | str] = (),
+        stop: str | Sequence[str] = (),
+        max_tokens: int | None = None,
+        keep_stop: bool = False,
+    ) -> list[Completion]:
+        """See :class:`~miniapr.engine.operations.Decode`."""
+        if not branches:
+            return []
+        operation = operations.Decode(branches, until, stop, max_tokens, keep_stop)
+        done: list[Completion] = self.perform(branches[0].request, operation)
+        return done
+
+    def settle(self: Engine, branch: Branch) -> Branch:
+        """Compute a branch up to its last token: then ``branch.logits`` says what comes next."""
+        self.perform(branch.request, operations.Settle([branch]))
+        return branch
+
+    def extend(self: Engine, branch: Branch, tokens: str | Sequence[int]) -> Branch:
+        """Append given text or tokens."""
+        self.perform(branch.request, operations.Extend(branch, tokens))
+        return branch
+
+    def fork(self: Engine, branch: Branch, seeds: int | Sequence[Sequence[int]]) -> list[Branch]:
+        """See :class:`~miniapr.engine.operations.Fork`."""
+        children: list[Branch] = self.perform(branch.request, operations.Fork(branch, seeds))
+        return children
+
+    def join(
+        self: Engine,
+        parent: Branch,
+        branches: Sequence[Branch],
+        how: str | Join = "stitch",
+        then: Sequence[int] = (),
+        keep: bool = False,
+    ) -> Branch:
+        """See :class:`~miniapr.engine.operations.Join`."""
+        joined: Branch = self.perform(parent.request, operations.Join(parent, branches, how, then, keep))
+        return joined
+
+    def release(self: Engine, branch: Branch) -> None:
+        """Let a branch and its children go; with its last branch the tree ends."""
+        self.release_branch(branch)
+        if branch.request.by_hand and not branch.request.alive:
+            self._end(branch.request, "finished")
+
+    def perform(self: Engine, request: Request, operation: Operation) -> Any:
+        """One operation on a tree driven by hand. A ValueError leaves the tree as it was."""
+        if request.state != "running":
+            raise ValueError(f"request {request.id} was {request.state}")
+        if not request.by_hand or not request.idle:
+            raise ValueError(f"request {request.id} is driven by a program")
+        request.task = Task(_only(operation), request)
+        try:
+            self.drive(request)
+        finally:  # also after Ctrl-C between two steps: nobody decodes on unasked
+            request.task.close()
+            for branch in request.alive:
+                branch.end("aborted")
+        error, request.hand_error = request.hand_error, None
+        if error:
+            raise error
+        return request.task.value

@@ -1,0 +1,119 @@
+"""The joins: how branches become one again. Each is a function from views to a view.
+
+Take a parent at position p whose branches A (3 tokens) and B (2 tokens) are done:
+
+    join               the joined branch sees           A at   B at   next   computed again
+    stitch             prefix A B                       p      p      p+3    nothing (Multiverse)
+    stitch_contiguous  prefix A B, B seen moved by 3    p      p+3    p+5    nothing (Hogwild!)
+    stitch_copied      prefix A B', B' a moved copy     p      p+3    p+5    nothing; B copied, keys turned
+    reprefill          prefix A b                       p      p+3    p+5    B, now seeing A (ThreadWeaver)
+    select             prefix A                         p      -      p+3    nothing (a vote, a search)
+    message            a prefix cut short, then text                         the message (APR)
+
+No join changes a branch, so the same branches can be joined in several ways and compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..kv.span import Piece, View
+from .branch import Branch
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What a join makes of its branches.
+
+    view      what the joined branch attends to; empty-handed: no KV has moved or been computed yet
+    position  of its next token
+    compute   tokens to compute under that view, from that position on
+    again     how many of them had their KV computed before
+    copy      move pieces with a shift for real instead of turning queries
+    logits    those after the last token, if nothing is to be computed
+    """
+
+    view: View
+    position: int
+    compute: tuple[int, ...] = ()
+    again: int = 0
+    copy: bool = False
+    logits: Tensor | None = None
+
+
+Join = Callable[[Branch, Sequence[Branch]], Merge]
+
+
+def stitch(parent: Branch, branches: Sequence[Branch]) -> Merge:
+    """Positions overlap; the next one is after the longest branch, so that nothing seen lies ahead
+    (Multiverse, Yang et al. 2025, section 4: next position = max over paths)."""
+    view = parent.view + (piece for branch in branches for piece in branch.own)
+    return Merge(view, max(branch.position for branch in branches))
+
+
+def stitch_contiguous(parent: Branch, branches: Sequence[Branch]) -> Merge:
+    """Positions as in the concatenated text, by rotating the query for each piece: nothing is moved
+    (Hogwild! Inference, Rodionov et al. 2025, section 3)."""
+    view, shift = parent.view, 0
+    for branch in branches:
+        view += (piece.moved(shift) for piece in branch.own)
+        shift += branch.position - parent.position
+    return Merge(view, parent.position + shift)
+
+
+def stitch_copied(parent: Branch, branches: Sequence[Branch]) -> Merge:
+    """The same positions, with the blocks of moved pieces copied and their keys turned."""
+    merge = stitch_contiguous(parent, branches)
+    return Merge(merge.view, merge.position, copy=True)
+
+
+def reprefill(parent: Branch, branches: Sequence[Branch]) -> Merge:
+    """Ordinary causal text again (ThreadWeaver, Lian et al. 2025, section 3). Of the first branch, what it
+    wrote right after the prefix is already that and is kept; all the rest is computed anew."""
+    view = parent.view
+    kept = 0
+    for piece in branches[0].own:
+        ready = Piece(piece.span, piece.start, min(piece.stop, piece.span.written), piece.shift)
+        if piece.shift or piece.span.copied_from or piece.span.view != view or piece.position != parent.position + kept or not len(ready):
+            break
+        view += (ready,)
+        kept += len(ready)
+        if len(ready) < len(piece):
+            break
+    text = [token for branch in branches for piece in branch.own for token in piece.tokens]
+    known = sum(min(piece.stop, piece.span.written) - piece.start for b in branches for piece in b.own)
+    return Merge(view, parent.position + kept, tuple(text[kept:]), again=known - kept)
+
+
+def select(parent: Branch, branches: Sequence[Branch]) -> Merge:
+    """Go on from one branch; the others are let go. Raises ValueError unless exactly one is given."""
+    if len(branches) != 1:
+        raise ValueError(f"select goes on from one branch, {len(branches)} were given")
+    (branch,) = branches
+    return Merge(parent.view + branch.own, branch.position, logits=branch.logits)
+
+
+def message(tokens: Sequence[int], keep: int | None = None) -> Join:
+    """The branches' KV is dropped and a message put in their place, after the first ``keep`` tokens of the
+    parent's history, by default all of it (APR, Pan et al. 2025, section 3: the call is cut out)."""
+
+    def join(parent: Branch, branches: Sequence[Branch]) -> Merge:
+        length = len(parent.view) if keep is None else keep
+        if not 0 <= length <= len(parent.view):
+            raise ValueError(f"cannot keep {length} tokens of a history of {len(parent.view)}")
+        view = parent.view.head(length)
+        position = max((piece.end for piece in view), default=0)
+        return Merge(view, position, tuple(tokens))
+
+    return join
+
+
+JOINS: dict[str, Join] = {
+    f.__name__: f for f in (stitch, stitch_contiguous, stitch_copied, reprefill, select)
+}
+
+# Joins that read their branches' keys and values, not just their text: every one must be there first (F59, M1).
+READ_KV = (stitch, stitch_contiguous, stitch_copied, select)

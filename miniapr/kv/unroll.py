@@ -1,0 +1,75 @@
+"""The dense form of any set of views: which token stands where, and who sees whom.
+
+This is the judge of the whole engine and the trainer's only source of masks: a decoder without a
+cache, run on this form, says what the logits must be, whatever was forked, joined, moved or evicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .span import Piece, Span, View, ancestry
+
+
+@dataclass(frozen=True)
+class Dense:
+    """``T`` tokens of all spans, each once, in an order in which everything seen comes before its viewer.
+
+    tokens     [T] int64
+    positions  [T] int64, the RoPE index under which each token's own query and key are rotated
+    visible    [T, T] bool, ``visible[i, j]``: token i attends to token j
+    shift      [T, T] int64, by how much key j counts as moved when i looks at it
+    offset     where each span begins in T
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    visible: Tensor
+    shift: Tensor
+    offset: dict[Span, int]
+
+    def index(self, span: Span, i: int) -> int:
+        """Where token ``i`` of ``span`` stands; a copied span's tokens stand where their originals do."""
+        while span.copied_from is not None:
+            i += span.copied_from.start
+            span = span.copied_from.span
+        return self.offset[span] + i
+
+
+def _origin(piece: Piece) -> Piece:
+    """A piece of a copied span, as the piece of the original that it is a (shifted) copy of."""
+    while (source := piece.span.copied_from) is not None:
+        start, stop = source.start + piece.start, source.start + piece.stop
+        piece = Piece(source.span, start, stop, source.shift + piece.shift)
+    return piece
+
+
+def unroll(ends: Sequence[tuple[View, Span]]) -> Dense:
+    """Dense form of the branches ``(view, open span)`` and of all that they were computed from.
+
+    A span's tokens see the pieces of the view under which it was written, then themselves causally.
+    """
+    pieces = [piece for view, span in ends for piece in (*view, span.whole())]
+    spans = {span: stop for span, stop in ancestry(pieces).items() if span.copied_from is None}
+    offset, total = {}, 0
+    for span, stop in spans.items():
+        offset[span] = total
+        total += stop
+
+    tokens = torch.tensor([t for span, stop in spans.items() for t in span.tokens[:stop]], dtype=torch.int64)
+    positions = torch.empty(total, dtype=torch.int64)
+    visible = torch.zeros(total, total, dtype=torch.bool)
+    shift = torch.zeros(total, total, dtype=torch.int64)
+    for span, stop in spans.items():
+        here = slice(offset[span], offset[span] + stop)
+        positions[here] = torch.arange(span.position, span.position + stop)
+        visible[here, here] = torch.ones(stop, stop, dtype=torch.bool).tril()
+        for piece in map(_origin, span.view):
+            there = slice(offset[piece.span] + piece.start, offset[piece.span] + piece.stop)
+            visible[here, there] = True
+            shift[here, there] = piece.shift
+    return Dense(tokens, positions, visible, shift, offset)

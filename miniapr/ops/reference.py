@@ -1,0 +1,135 @@
+"""The four operations in plain PyTorch: any dtype, any device, nothing hidden. The other backends are
+measured against this one.
+
+Layout of one layer of the pool (``NB`` blocks of ``B`` tokens, ``H`` key/value heads of ``D``):
+
+    k_cache  [NB, H, D, B]   keys are transposed inside a block, so that one query scores B keys at once
+    v_cache  [NB, H, B, D]
+
+A slot is ``block * B + offset``. ``copy_blocks`` and ``shift_keys`` act on all layers: [L, NB, ...].
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .plan import AttentionPlan
+
+name = "reference"
+
+
+def write_kv(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
+    """Store new keys and values of one layer.
+
+    k, v   [N, H, D]
+    slots  [N] int64, -1: this row is not stored
+    """
+    block_size = v_cache.shape[2]
+    kept = slots >= 0
+    block, offset = slots[kept] // block_size, slots[kept] % block_size  # [M]
+    k_cache[block, :, :, offset] = k[kept].to(k_cache.dtype)  # [M, H, D]
+    v_cache[block, :, offset, :] = v[kept].to(v_cache.dtype)  # [M, H, D]
+
+
+def paged_attention(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    plan: AttentionPlan,
+    shift_cos: Tensor,
+    shift_sin: Tensor,
+    interleaved: bool,
+) -> Tensor:
+    """Softmax attention of every row over all the runs that it sees; each run is read once.
+
+    q                     [N, Hq, D], already rotated to its own position
+    shift_cos, shift_sin  [S, D / 2], the rotation by *minus* each of plan.shifts
+    returns               [N, Hq, D]
+
+    The state of a partial result is (value, log-sum-exp), natural logarithm; states merge exactly
+    (FlashInfer, Ye et al. 2025, section 3). The state of "saw nothing" is (0, -inf); merging such
+    states gives it again, so a row without edges returns zeros, never 0/0 (faults F65, F71).
+    """
+    rows, q_heads, head_dim = q.shape
+    kv_heads, block_size = k_cache.shape[1], k_cache.shape[3]
+    work = torch.promote_types(q.dtype, torch.float32)
+    query = q[plan.edge_row.long()].to(work)  # [E, Hq, D]
+    if plan.shifted:
+        turn = plan.edge_shift.long()
+        query = rotate(query, shift_cos[turn, None].to(work), shift_sin[turn, None].to(work), interleaved)
+    query = query.unflatten(1, (kv_heads, q_heads // kv_heads)) / math.sqrt(head_dim)  # [E, H, G, D]
+
+    # 1. The state of every edge, run by run.
+    value, lse = torch.empty_like(query), query.new_empty(query.shape[:3])  # [E, H, G, D], [E, H, G]
+    block_ptr, edge_ptr, first = plan.block_ptr.tolist(), plan.edge_ptr.tolist(), plan.first.tolist()
+    for run in range(plan.runs):
+        edges = slice(edge_ptr[run], edge_ptr[run + 1])
+        visible = plan.edge_visible[edges]  # [e]
+        if not len(visible):
+            continue
+        # Nothing beyond the last visible token is touched: a slot not yet written may hold NaN, and
+        # NaN times a weight of zero is NaN (fault F65).
+        length = int(visible.max())
+        end = block_ptr[run] + -(-(first[run] + length) // block_size)
+        block = plan.blocks[block_ptr[run] : end].long()
+        here = slice(first[run], first[run] + length)
+        keys = k_cache[block].permute(0, 3, 1, 2).flatten(0, 1)[here].to(work)  # [n, H, D]
+        values = v_cache[block].permute(0, 2, 1, 3).flatten(0, 1)[here].to(work)  # [n, H, D]
+        score = torch.einsum("ehgd,nhd->ehgn", query[edges], keys)
+        hidden = torch.arange(length, device=q.device) >= visible[:, None]  # [e, n]
+        score = score.masked_fill(hidden[:, None, None], -math.inf)
+        lse[edges] = score.logsumexp(-1)
+        value[edges] = torch.einsum("ehgn,nhd->ehgd", (score - lse[edges, ..., None]).exp(), values)
+
+    # 2. Merge the states of each row.
+    value, lse = value.flatten(1, 2), lse.flatten(1, 2)  # [E, Hq, D], [E, Hq]
+    row = plan.edge_row.long()
+    nothing = lse.new_full((rows, q_heads), -math.inf)
+    top = nothing.scatter_reduce(0, row[:, None].expand_as(lse), lse, "amax")  # [N, Hq]
+    weight = (lse - top[row]).exp()  # [E, Hq]
+    total = lse.new_zeros(rows, q_heads).index_add(0, row, weight)
+    out = value.new_zeros(rows, q_heads, head_dim).index_add(0, row, value * weight[..., None])
+    return (out / total.clamp_min(1e-30)[..., None]).to(q.dtype)  # a row with an edge has total >= 1
+
+
+def copy_blocks(k_cache: Tensor, v_cache: Tensor, source: Tensor, target: Tensor) -> None:
+    """Copy whole blocks in all layers: ``source[i]`` to ``target[i]``.
+
+    k_cache         [L, NB, H, D, B]
+    v_cache         [L, NB, H, B, D]
+    source, target  [M] int64; no block may be in both, nor twice in target (fault F25: chains)
+    """
+    k_cache[:, target] = k_cache[:, source]
+    v_cache[:, target] = v_cache[:, source]
+
+
+def shift_keys(
+    k_cache: Tensor, blocks: Tensor, turn: Tensor, shift_cos: Tensor, shift_sin: Tensor, interleaved: bool
+) -> None:
+    """Turn every key of the given blocks, in all layers, in place. Values carry no position.
+
+    k_cache               [L, NB, H, D, B]
+    blocks                [M] int64, each once
+    turn                  [M] int64, which row of the tables applies to each block
+    shift_cos, shift_sin  [S, D / 2], the rotation by each shift
+    """
+    work = torch.promote_types(k_cache.dtype, torch.float32)
+    keys = k_cache[:, blocks].transpose(-1, -2).to(work)  # [L, M, H, B, D]
+    cos, sin = shift_cos[turn, None, None].to(work), shift_sin[turn, None, None].to(work)  # [M, 1, 1, D/2]
+    k_cache[:, blocks] = rotate(keys, cos, sin, interleaved).transpose(-1, -2).to(k_cache.dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
+    """Turn each pair of the last dimension: (i, i + D/2), or (2i, 2i + 1) if ``interleaved``.
+
+    x         [..., D]
+    cos, sin  broadcastable to [..., D / 2]
+    """
+    if interleaved:
+        a, b = x[..., 0::2], x[..., 1::2]  # [..., D / 2]
+        return torch.stack((a * cos - b * sin, b * cos + a * sin), dim=-1).flatten(-2)
+    a, b = x.chunk(2, dim=-1)  # [..., D / 2]
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
