@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..kv.cache import KVCache
 from ..kv.span import Piece, Span, View
 from .sampling import Sampling, Token
 from .stopping import TextStream
@@ -69,6 +70,9 @@ class Branch:
         self.state = "alive"  # then "joined", "released" or "aborted"
         self.generated: list[Token] = []
         self.sampled_at: int | None = None  # index in the span of a sampled token that is still to be computed
+        self.born_at = span.position  # the position of its first own token
+        self.joined_at = -1  # the position at which its last join let it go on
+        self.join_cost: dict[str, int] | None = None  # what that join cost
         self.critical = 0  # tokens decoded one after the other to get here
         self.first = len(view)  # where its own text begins in its history
 
@@ -143,6 +147,13 @@ class Branch:
         if self.children:
             names = ", ".join(str(child.id) for child in self.children)
             raise ValueError(f"branch {self.id} has forked: join or release its branches {names} before it can {doing}")
+
+
+def let_go(kv: KVCache, branch: Branch) -> None:
+    """Drop what a branch holds, if its request holds anything."""
+    if branch.request.held:
+        kv.drop_open(branch.span)
+        kv.drop(branch.view)
 
 
 @dataclass(frozen=True)

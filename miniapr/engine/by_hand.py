@@ -10,40 +10,53 @@ the engine gets on meanwhile.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import operations
 from .branch import Branch, Completion, Limits
+from .branching import Branching
 from .joins import Join
 from .request import Operation, Program, Request, Task
 from .sampling import Sampling
-
-if TYPE_CHECKING:
-    from .engine import Engine
 
 
 def _only(operation: Operation) -> Program:
     return (yield operation)
 
 
-class ByHand:
+class ByHand(ABC):
     """What :class:`~miniapr.engine.engine.Engine` offers to a person at a prompt."""
 
+    branching: Branching
+
+    @abstractmethod
+    def submit(self, program: Program | None = None, limits: Limits | None = None) -> Request: ...
+
+    @abstractmethod
+    def drive(self, request: Request) -> None: ...
+
+    @abstractmethod
+    def end(self, request: Request, state: str) -> None: ...
+
     def start(
-        self: Engine, prompt: str | Sequence[int], sampling: Sampling | None = None, limits: Limits | None = None
+        self,
+        prompt: str | Sequence[int],
+        sampling: Sampling | None = None,
+        limits: Limits | None = None,
     ) -> Branch:
         """A new tree. Its blocks are kept until ``release``, unless others need them: then they are computed again."""
         request = self.submit(limits=limits)
         try:
             branch: Branch = self.perform(request, operations.Start(prompt, sampling or Sampling()))
         except ValueError:
-            self.abort(request)
+            self.end(request, "aborted")
             raise
         return branch
 
     def decode(
-        self: Engine,
+        self,
         branches: Sequence[Branch],
         until: Iterable[int | str] = (),
         stop: str | Sequence[str] = (),
@@ -57,23 +70,23 @@ class ByHand:
         done: list[Completion] = self.perform(branches[0].request, operation)
         return done
 
-    def settle(self: Engine, branch: Branch) -> Branch:
+    def settle(self, branch: Branch) -> Branch:
         """Compute a branch up to its last token: then ``branch.logits`` says what comes next."""
         self.perform(branch.request, operations.Settle([branch]))
         return branch
 
-    def extend(self: Engine, branch: Branch, tokens: str | Sequence[int]) -> Branch:
+    def extend(self, branch: Branch, tokens: str | Sequence[int]) -> Branch:
         """Append given text or tokens."""
         self.perform(branch.request, operations.Extend(branch, tokens))
         return branch
 
-    def fork(self: Engine, branch: Branch, seeds: int | Sequence[Sequence[int]]) -> list[Branch]:
+    def fork(self, branch: Branch, seeds: int | Sequence[Sequence[int]]) -> list[Branch]:
         """See :class:`~miniapr.engine.operations.Fork`."""
         children: list[Branch] = self.perform(branch.request, operations.Fork(branch, seeds))
         return children
 
     def join(
-        self: Engine,
+        self,
         parent: Branch,
         branches: Sequence[Branch],
         how: str | Join = "stitch",
@@ -84,13 +97,13 @@ class ByHand:
         joined: Branch = self.perform(parent.request, operations.Join(parent, branches, how, then, keep))
         return joined
 
-    def release(self: Engine, branch: Branch) -> None:
+    def release(self, branch: Branch) -> None:
         """Let a branch and its children go; with its last branch the tree ends."""
-        self.release_branch(branch)
+        self.branching.close(branch, "released")
         if branch.request.by_hand and not branch.request.alive:
-            self._end(branch.request, "finished")
+            self.end(branch.request, "finished")
 
-    def perform(self: Engine, request: Request, operation: Operation) -> Any:
+    def perform(self, request: Request, operation: Operation) -> Any:
         """One operation on a tree driven by hand. A ValueError leaves the tree as it was."""
         if request.state != "running":
             raise ValueError(f"request {request.id} was {request.state}")

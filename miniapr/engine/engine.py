@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from ..kv.cache import KVCache
-from ..kv.pool import BlockPool, PoolFull
-from ..kv.span import Piece, Span, View
+from ..kv.pool import BlockPool
+from ..kv.span import Piece, Span
 from ..model.decoder import Decoder
-from ..model.rope import cos_sin
 from ..model.tokenizer import Tokenizer
 from ..ops import Operations, load
 from .branch import Branch, Limits
+from .branching import Branching
 from .by_hand import ByHand
-from .events import Event
-from .joins import Join, Merge
+from .events import Event, Log
 from .request import Program, Request
-from .sampling import Sampling, Token, sample
+from .runner import Runner
+from .sampling import Token, sample
 from .scheduler import Job, Scheduler
 
 
@@ -65,18 +65,27 @@ class Engine(ByHand):
             model.device,
         )
         self.kv = KVCache(self.pool, reuse_prefixes)
-        self.scheduler = Scheduler(self.kv, max_batch_tokens, self._emit, self._copy)
-        self.record, self.events = record, list[Event]()
-        self.steps = 0
-        self._ids = {"request": 0, "branch": 0, "span": 0}
+        self.log, self.record = Log(), record
+        self.runner = Runner(model, self.kv, self.ops)
+        self.branching = Branching(self.kv, config, self.log, self.runner.copy)
+        self.scheduler = Scheduler(self.kv, max_batch_tokens, self.log, self.runner.copy)
+
+    @property
+    def events(self) -> list[Event]:
+        """What has happened so far (of the last step only, unless ``record``)."""
+        return self.log.events
+
+    @property
+    def steps(self) -> int:
+        return self.log.step
 
     # Programs
 
     def submit(self, program: Program | None = None, limits: Limits | None = None) -> Request:
         """Queue a program; ``step`` drives it. Without one: an empty tree, to be driven by hand."""
-        request = Request(self._next("request"), limits or Limits(), self.tokenizer, program)
+        request = Request(self.log.number("request"), limits or Limits(), self.tokenizer, program)
         self.scheduler.requests.append(request)
-        self._emit("submitted", request)
+        self.log.emit("submitted", request)
         return request
 
     def run(self, program: Program, limits: Limits | None = None) -> Any:
@@ -101,7 +110,7 @@ class Engine(ByHand):
 
     def abort(self, request: Request) -> None:
         """End a request now, in whatever state it is; a second time does nothing (F38, F39)."""
-        self._end(request, "aborted")
+        self.end(request, "aborted")
 
     def step(self) -> list[Event]:
         """One step; returns what happened in it."""
@@ -114,7 +123,7 @@ class Engine(ByHand):
         with torch.inference_mode():
             self._compute(jobs)
         self._account(jobs, begun)
-        self.steps += 1
+        self.log.step += 1
         return self.events[mark:]
 
     def _advance(self) -> None:
@@ -127,7 +136,7 @@ class Engine(ByHand):
                 self._fail(request, error)
             else:
                 if request.task.finished and not request.by_hand:
-                    self._end(request, "finished")
+                    self.end(request, "finished")
 
     def _fail(self, request: Request, error: Exception) -> None:
         if request.by_hand and request.task and isinstance(error, ValueError):
@@ -137,19 +146,20 @@ class Engine(ByHand):
                 branch.end("aborted")
             return
         request.error = request.hand_error = error
-        self._end(request, "failed")
+        self.end(request, "failed")
 
-    def _end(self, request: Request, state: str) -> None:
+    def end(self, request: Request, state: str) -> None:
+        """Close a request's program and branches and let all of it go; idempotent."""
         if request.state != "running":
             return
         request.state = state
         if request.task:
             request.task.close()
         for branch in request.branches:
-            self._close(branch, "released" if state == "finished" else "aborted")
+            self.branching.close(branch, "released" if state == "finished" else "aborted")
         self.scheduler.give_up(request)
         self.scheduler.requests.remove(request)
-        self._emit(state, request, **({"error": str(request.error)} if request.error else {}))
+        self.log.emit(state, request, error=str(request.error or ""))
 
     # Sampling
 
@@ -196,14 +206,14 @@ class Engine(ByHand):
         if branch.goal and branch.goal.stream:
             text = branch.goal.stream.push(token.id)
         more = {"alternatives": token.alternatives} if token.alternatives else {}
-        self._emit("decoded", branch.request, branch, token=token.id, text=text, logprob=token.logprob, **more)
+        self.log.emit("decoded", branch.request, branch, token=token.id, text=text, logprob=token.logprob, **more)
         self._stop_if_reached(branch)
 
     def _stop_if_reached(self, branch: Branch) -> bool:
         reason = branch.reached(self.model.config.max_position_embeddings)
         if reason:
             branch.end(reason)
-            self._emit("stopped", branch.request, branch, reason=reason)
+            self.log.emit("stopped", branch.request, branch, reason=reason)
         return reason is not None
 
     # Computing
@@ -213,7 +223,7 @@ class Engine(ByHand):
         if not jobs:
             return
         try:
-            self._forward(jobs)
+            self._run(jobs)
         except Exception as error:
             requests = list(dict.fromkeys(job.request for job in jobs))
             for request in requests:
@@ -221,7 +231,7 @@ class Engine(ByHand):
                 try:
                     if len(requests) == 1:
                         raise error
-                    self._forward(own)
+                    self._run(own)
                 except Exception as fault:
                     self._undo(own)
                     self._fail(request, fault)
@@ -234,49 +244,10 @@ class Engine(ByHand):
             self.kv.shrink(job.span)
             job.request.growing = None
 
-    def _forward(self, jobs: list[Job]) -> None:
-        """Jobs whose tokens are the rows of one batch: N rows in all."""
-        device = self.model.device
-        tokens = [t for job in jobs for t in job.span.tokens[job.start : job.stop]]
-        positions = [p for job in jobs for p in range(job.span.position + job.start, job.span.position + job.stop)]
-        slots = [s for job in jobs for s in self.kv.slots(job.span, job.start, job.stop)]
-        last, row = [], -1
+    def _run(self, jobs: list[Job]) -> None:
+        self.runner.forward(jobs)
         for job in jobs:
-            row += job.stop - job.start
-            last.append(row)
-        finished = [i for i, job in enumerate(jobs) if job.branch and job.stop == len(job.span.tokens)]
-        logits = self.model.paged(
-            torch.tensor(tokens, device=device),  # [N]
-            torch.tensor(positions, device=device),  # [N]
-            torch.tensor(slots, device=device),  # [N]
-            self.kv.plan(((job.view, job.span, job.start, job.stop) for job in jobs), device),
-            self.pool.k_cache,
-            self.pool.v_cache,
-            self.ops,
-            torch.tensor([last[i] for i in finished], dtype=torch.int64, device=device),  # [M]
-        )
-        for job in jobs:
-            self._computed(job)
-        for i, row_logits in zip(finished, logits, strict=True):
-            branch = jobs[i].branch
-            assert branch is not None
-            branch.logits = row_logits
-
-    def _computed(self, job: Job) -> None:
-        """Only now do the tokens count as written: a prefix is not offered before it is there (F12)."""
-        span, request, count = job.span, job.request, job.stop - job.start
-        again = max(0, min(job.stop, span.peak) - job.start)
-        span.written, span.peak = job.stop, max(span.peak, job.stop)
-        branch = job.branch
-        if branch and branch.sampled_at is not None and job.start <= branch.sampled_at < job.stop:
-            branch.sampled_at = None
-            count -= 1
-        request.cost.add(recomputed=again, prefilled=count)
-        if branch is None:
-            self.scheduler.computed(request, span)
-        elif span.causal and job.stop - job.start > 1:
-            self.kv.remember(job.view + (self.kv.full_blocks(span),))
-        self._emit("computed", request, branch, span=span.id, start=job.start, stop=job.stop)
+            self.scheduler.computed(job)
 
     def _account(self, jobs: list[Job], begun: float) -> None:
         seconds = time.perf_counter() - begun
@@ -286,183 +257,7 @@ class Engine(ByHand):
             cached = self.kv.reclaimable
             used = len(self.pool) - self.pool.free - cached
             rows = sum(job.stop - job.start for job in jobs)
-            self._emit("step", rows=rows, seconds=seconds, free=self.pool.free, cached=cached, used=used)
-
-    # What operations do
-
-    def start_branch(self, request: Request, tokens: Sequence[int], sampling: Sampling) -> Branch:
-        """A root with these tokens to compute. Raises ValueError if they are none or too many."""
-        if not tokens:
-            raise ValueError("the prompt is empty: a branch needs at least one token to go on from")
-        self._check_tokens(tokens, 0)
-        path = (sum(branch.parent is None for branch in request.branches),)
-        branch = Branch(request, self._next("branch"), View(), self._span(0, View(), tokens), sampling, path=path)
-        branch.first = len(tokens)
-        request.branches.append(branch)
-        self._emit("started", request, branch, position=branch.position, tokens=list(tokens))
-        return branch
-
-    def extend(self, branch: Branch, tokens: Sequence[int]) -> None:
-        if tokens:
-            self._check_tokens(tokens, branch.position)
-            branch.span.tokens.extend(tokens)
-            branch.logits = None
-
-    def _check_tokens(self, tokens: Sequence[int], position: int) -> None:
-        config, pool = self.model.config, self.pool
-        for token in tokens:
-            if not 0 <= token < config.vocab_size:
-                raise ValueError(f"token {token} is not in the vocabulary of {config.vocab_size}")
-        if position + len(tokens) > config.max_position_embeddings:
-            raise ValueError(
-                f"{len(tokens)} tokens from position {position} on exceed the context of "
-                f"{config.max_position_embeddings}"
-            )
-        if pool.blocks_for(len(tokens)) > len(pool):
-            raise ValueError(
-                f"{len(tokens)} tokens need {pool.blocks_for(len(tokens))} blocks of {pool.block_size}, "
-                f"the pool has {len(pool)}"
-            )
-
-    def fork_branch(self, parent: Branch, seeds: Sequence[Sequence[int]]) -> list[Branch]:
-        """Seal the parent's span; each child gets the parent's view and an empty span of its own."""
-        for seed in seeds:
-            self._check_tokens(seed, parent.position)
-        if parent.logits is None and not all(seeds):
-            raise ValueError(f"branch {parent.id} has no logits that unseeded children could go on from")
-        self._seal(parent)
-        parent.forks += 1
-        for number, seed in enumerate(seeds):
-            path = (*parent.path, parent.forks, number)
-            span = self._span(parent.position, parent.view, seed)
-            child = Branch(parent.request, self._next("branch"), parent.view, span, parent.sampling, parent, path)
-            child.critical = parent.critical
-            child.logits = None if seed else parent.logits
-            self.kv.hold(child.view)
-            parent.children.append(child)
-            parent.request.branches.append(child)
-        reused = len(parent.view) * len(seeds)
-        parent.request.cost.add(reused=reused)
-        children = [{"id": child.id, "seed": child.span.tokens[:]} for child in parent.children]
-        self._emit("forked", parent.request, parent, position=parent.position, children=children, reused=reused)
-        return list(parent.children)
-
-    def _seal(self, branch: Branch) -> None:
-        """Nothing more is written to the span; what the branch held as its open span it now holds as a piece."""
-        branch.view = branch.view + (branch.span.whole(),)
-        branch.span = self._span(branch.position, branch.view)
-        self.kv.remember(branch.view)
-
-    def join_branches(
-        self, parent: Branch, branches: Sequence[Branch], rule: Join, then: Sequence[int], keep: bool
-    ) -> Branch:
-        begun = time.perf_counter()
-        merge = rule(parent, branches)
-        fresh = [*merge.compute, *then]
-        if not fresh and merge.logits is None:
-            raise ValueError("the joined branch has no token to go on from: give some in `then`")
-        self._check_tokens(fresh, merge.position)
-        view, moved = self._materialise(parent.request, merge) if merge.copy else (merge.view, {})
-        if not merge.copy:
-            self.kv.hold(view)
-        joined = self._beside(parent) if keep else self._consume(parent, branches)
-        joined.view = view
-        joined.span = self._span(merge.position, view, fresh)
-        joined.span.peak = min(merge.again, len(fresh))
-        joined.logits = None if fresh else merge.logits
-        joined.critical = max(branch.critical for branch in branches)
-        cost = {"recomputed": merge.again, "reused": len(view), "bytes_moved": 0, "keys_shifted": 0, **moved}
-        parent.request.cost.add(**{name: n for name, n in cost.items() if name != "recomputed"})
-        names = [branch.id for branch in branches]
-        seconds = time.perf_counter() - begun
-        how = getattr(rule, "__name__", "custom")
-        self._emit(
-            "joined", parent.request, joined, children=names, how=how, position=merge.position, seconds=seconds, **cost
-        )
-        return joined
-
-    def _beside(self, parent: Branch) -> Branch:
-        """A new branch in the parent's place, so that the parent and its branches stay as they are."""
-        path = (*parent.path, -len(parent.request.branches))
-        span = self._span(parent.position, parent.view)
-        joined = Branch(parent.request, self._next("branch"), parent.view, span, parent.sampling, parent.parent, path)
-        joined.first = parent.first
-        parent.request.branches.append(joined)
-        if parent.parent:
-            parent.parent.children.append(joined)
-        return joined
-
-    def _consume(self, parent: Branch, branches: Sequence[Branch]) -> Branch:
-        for child in list(parent.children):
-            self._close(child, "joined" if child in branches else "released")
-        self.scheduler.let_go(parent)
-        return parent
-
-    def _materialise(self, request: Request, merge: Merge) -> tuple[View, dict[str, int]]:
-        """Copy every moved piece to blocks of its own and turn its keys; the returned view is held.
-
-        If the pool has no room for the copies, the query is turned instead: the same result, said in an event.
-        """
-        pieces, copies = [], []
-        for piece in merge.view:
-            if piece.shift:
-                start = piece.start // self.pool.block_size * self.pool.block_size  # whole blocks are copied
-                source = Piece(piece.span, start, piece.stop, piece.shift)
-                span = Span(source.position, source.span.view, source.tokens, self._next("span"), source)
-                copies.append(span)
-                piece = Piece(span, piece.start - start, piece.stop - start)
-            pieces.append(piece)
-        view = View(tuple(pieces))
-        done: list[Span] = []
-        try:
-            for span in copies:
-                self.kv.grow(span, len(span.tokens))
-                done.append(span)
-                self._copy(request, span)
-        except BaseException as error:
-            for span in done:
-                self.kv.drop_open(span)
-            if not isinstance(error, PoolFull):
-                raise
-            self._emit("fallback", request, wanted="stitch_copied", did="stitch_contiguous", why=str(error))
-            self.kv.hold(merge.view)
-            return merge.view, {}
-        self.kv.hold(piece for piece in view if piece.span not in copies)  # the copies' blocks are held already
-        blocks = sum(len(span.blocks) for span in copies)
-        keys = sum(len(span.tokens) for span in copies)
-        return view, {"bytes_moved": blocks * self.pool.bytes_per_block, "keys_shifted": keys}
-
-    def _copy(self, request: Request, span: Span) -> None:
-        """Blocks of the piece that ``span`` is a copy of, keys turned once by the whole shift: from their
-        first rotation, because every turn rounds (F50, F54)."""
-        assert span.copied_from is not None
-        config, device = self.model.config, self.model.device
-        source, target = self.kv.copy(span)
-        shift = torch.tensor([span.copied_from.shift], device=device)
-        cos, sin = cos_sin(shift, config.head_dim, config.rope_theta, self.model.dtype)  # [1, D / 2]
-        self.ops.copy_blocks(self.pool.k_cache, self.pool.v_cache, source, target)
-        turn = torch.zeros_like(target)
-        self.ops.shift_keys(self.pool.k_cache, target, turn, cos, sin, config.rope_interleaved)
-        span.written = span.peak = len(span.tokens)
-
-    def release_branch(self, branch: Branch) -> None:
-        self._close(branch, "released")
-
-    def _close(self, branch: Branch, state: str) -> None:
-        """End a branch and all below it; idempotent. Its tokens stay readable."""
-        if branch.state != "alive":
-            return
-        for child in list(branch.children):
-            self._close(child, state)
-        branch.end("aborted")
-        if branch.request.held:
-            self.kv.remember(branch.view + (Piece(branch.span, 0, branch.span.written),))
-        self.scheduler.let_go(branch)
-        branch.state = state
-        branch.logits = None
-        if branch.parent and branch in branch.parent.children:
-            branch.parent.children.remove(branch)
-        self._emit(state, branch.request, branch)
+            self.log.emit("step", rows=rows, seconds=seconds, free=self.pool.free, cached=cached, used=used)
 
     # Bookkeeping
 
@@ -477,14 +272,3 @@ class Engine(ByHand):
                 held.extend(branch.view)
                 spans.append(branch.span)
         self.kv.check(held, spans)
-
-    def _next(self, kind: str) -> int:
-        self._ids[kind] += 1
-        return self._ids[kind] - 1
-
-    def _span(self, position: int, view: View, tokens: Sequence[int] = ()) -> Span:
-        return Span(position, view, tokens, self._next("span"))
-
-    def _emit(self, kind: str, request: Request | None = None, branch: Branch | None = None, **data: Any) -> None:
-        ids = (request.id if request else None, branch.id if branch else None)
-        self.events.append(Event(kind, self.steps, *ids, data))

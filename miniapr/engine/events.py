@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .branch import Branch
+    from .request import Request
 
 VERSION = 1
 
@@ -37,6 +42,23 @@ class Event:
     data: dict[str, Any] = field(default_factory=dict)
 
 
+class Log:
+    """The events of one engine, its step counter, and the numbers it gives to requests, branches and spans."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.step = 0
+        self._next: Counter[str] = Counter()
+
+    def number(self, kind: str) -> int:
+        self._next[kind] += 1
+        return self._next[kind] - 1
+
+    def emit(self, kind: str, request: Request | None = None, branch: Branch | None = None, **data: Any) -> None:
+        ids = (request.id if request else None, branch.id if branch else None)
+        self.events.append(Event(kind, self.step, *ids, data))
+
+
 def write_trace(path: str | Path, events: Iterable[Event], about: dict[str, Any]) -> None:
     """One JSON object a line: first ``about`` with the format's version, then the events."""
     with open(path, "w", encoding="utf-8") as file:
@@ -47,15 +69,16 @@ def write_trace(path: str | Path, events: Iterable[Event], about: dict[str, Any]
 
 def read_trace(path: str | Path) -> tuple[dict[str, Any], list[Event]]:
     """The inverse. Raises ValueError for a file that is not a trace of this version, naming the line."""
-    number = 0
+    number = 1
     try:
         with open(path, encoding="utf-8") as file:
             about = json.loads(next(file, ""))
             if not isinstance(about, dict) or about.pop("miniapr_trace", None) != VERSION:
                 raise ValueError(f"{path} is not a trace of version {VERSION}")
             events = []
-            for number, line in enumerate(file, start=2):
+            for line in file:
+                number += 1
                 events.append(Event(**json.loads(line)))
             return about, events
     except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} line {max(number, 1)} is not an event: {error}") from error
+        raise ValueError(f"{path} line {number} is not an event: {error}") from error

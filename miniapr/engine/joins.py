@@ -77,7 +77,13 @@ def reprefill(parent: Branch, branches: Sequence[Branch]) -> Merge:
     kept = 0
     for piece in branches[0].own:
         ready = Piece(piece.span, piece.start, min(piece.stop, piece.span.written), piece.shift)
-        if piece.shift or piece.span.copied_from or piece.span.view != view or piece.position != parent.position + kept or not len(ready):
+        if (
+            piece.shift
+            or piece.span.copied_from
+            or piece.span.view != view
+            or piece.position != parent.position + kept
+            or not len(ready)
+        ):
             break
         view += (ready,)
         kept += len(ready)
@@ -111,9 +117,7 @@ def message(tokens: Sequence[int], keep: int | None = None) -> Join:
     return join
 
 
-JOINS: dict[str, Join] = {
-    f.__name__: f for f in (stitch, stitch_contiguous, stitch_copied, reprefill, select)
-}
+JOINS: dict[str, Join] = {f.__name__: f for f in (stitch, stitch_contiguous, stitch_copied, reprefill, select)}
 
 # Joins that read their branches' keys and values, not just their text: every one must be there first (F59, M1).
 READ_KV = (stitch, stitch_contiguous, stitch_copied, select)

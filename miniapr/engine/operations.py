@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .branch import Branch, Completion, Goal
-from .joins import JOINS, READ_KV, Join as JoinRule
+from .joins import JOINS, READ_KV
+from .joins import Join as JoinRule
 from .request import Program, Request, Task
 from .sampling import Sampling
 from .stopping import TextStream
@@ -25,7 +26,7 @@ class Start:
 
     def begin(self, engine: Engine, request: Request) -> None:
         tokens = engine.tokenizer.encode(self.prompt) if isinstance(self.prompt, str) else list(self.prompt)
-        self.branch = engine.start_branch(request, tokens, self.sampling)
+        self.branch = engine.branching.start(request, tokens, self.sampling)
 
     def done(self) -> bool:
         return True
@@ -112,7 +113,7 @@ class Extend:
     def begin(self, engine: Engine, request: Request) -> None:
         self.branch.require("be extended")
         tokens = engine.tokenizer.encode(self.tokens) if isinstance(self.tokens, str) else list(self.tokens)
-        engine.extend(self.branch, tokens)
+        engine.branching.extend(self.branch, tokens)
 
     def done(self) -> bool:
         return True
@@ -149,7 +150,7 @@ class Fork:
 
     def result(self, engine: Engine) -> list[Branch]:
         self.branch.require("fork")
-        return engine.fork_branch(self.branch, self._seeds)
+        return engine.branching.fork(self.branch, self._seeds)
 
     def needs(self) -> Iterable[Branch]:
         return (self.branch,)
@@ -195,15 +196,14 @@ class Join:
     def done(self) -> bool:
         if any(branch.state != "alive" for branch in (self.parent, *self._branches)):
             return True  # the result says what is wrong
-        waits = self._branches if self._rule in READ_KV else ()
-        return self.parent.request.held and all(branch.ready for branch in waits)
+        return self.parent.request.held and all(branch.ready for branch in self.needs())
 
     def result(self, engine: Engine) -> Branch:
         self._check()
-        return engine.join_branches(self.parent, self._branches, self._rule, list(self.then), self.keep)
+        return engine.branching.join(self.parent, self._branches, self._rule, list(self.then), self.keep)
 
     def needs(self) -> Iterable[Branch]:
-        return self._branches if self._rule in READ_KV else ()
+        return self._branches if self._rule in READ_KV or self.keep else ()
 
 
 @dataclass
@@ -214,7 +214,7 @@ class Release:
 
     def begin(self, engine: Engine, request: Request) -> None:
         for branch in self.branches:
-            engine.release_branch(branch)
+            engine.branching.close(branch, "released")
 
     def done(self) -> bool:
         return True

@@ -90,7 +90,7 @@ def _draw(logits: Tensor, params: Sequence[Sampling], u: Tensor) -> Tensor:
         return torch.tensor([getattr(p, name) for p in params], dtype=torch.float64)[:, None]  # [M, 1]
 
     # A stable sort: equal logits keep the order of their ids, whatever the batch.
-    logits, order = (logits / column("temperature")).sort(-1, descending=True, stable=True)
+    logits, order = (logits / column("temperature")).sort(dim=-1, descending=True, stable=True)
     rank = torch.arange(logits.shape[1])
     top_k = column("top_k")
     logits = logits.masked_fill((rank >= top_k) & (top_k > 0), -math.inf)

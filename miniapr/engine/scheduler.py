@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from ..kv.cache import KVCache
 from ..kv.pool import PoolFull
 from ..kv.span import Piece, Span, View, ancestry
-from .branch import Branch
+from .branch import Branch, let_go
+from .events import Log
 from .request import Request
 
 
@@ -37,10 +38,10 @@ class Scheduler:
     does not even fit alone gets a ValueError with the numbers.
     """
 
-    def __init__(self, kv: KVCache, max_batch_tokens: int, emit: Callable[..., None], copy: Callable[[Request, Span], None]):
+    def __init__(self, kv: KVCache, max_batch_tokens: int, log: Log, copy: Callable[[Span], None]) -> None:
         self.kv, self.max_batch_tokens = kv, max_batch_tokens
         self.requests: list[Request] = []  # in order of arrival
-        self._emit, self._copy = emit, copy
+        self._log, self._copy = log, copy
 
     # Who holds blocks
 
@@ -68,7 +69,7 @@ class Scheduler:
         request.kept = {}
         self._keep_more(request, {branch.span: branch.span.written for branch in request.alive})
         behind = self._behind(request)
-        self._emit("admitted", request, restore=sum(stop - span.written for span, stop in behind.items()))
+        self._log.emit("admitted", request, restore=sum(stop - span.written for span, stop in behind.items()))
         self._hold_if_complete(request)
 
     def _behind(self, request: Request) -> dict[Span, int]:
@@ -108,20 +109,14 @@ class Scheduler:
         """Let go of all blocks of a request. Its spans know how to be computed again."""
         if request.held:
             for branch in request.alive:
-                self.let_go(branch)
+                let_go(self.kv, branch)
         self._let_go_kept(request)
         request.held = False
-
-    def let_go(self, branch: Branch) -> None:
-        """What one branch holds, if its request holds anything."""
-        if branch.request.held:
-            self.kv.drop_open(branch.span)
-            self.kv.drop(branch.view)
 
     def _preempt(self, request: Request) -> None:
         blocks = self.kv.pool.free
         self.give_up(request)
-        self._emit("preempted", request, freed=self.kv.pool.free - blocks)
+        self._log.emit("preempted", request, freed=self.kv.pool.free - blocks)
 
     def room(self, request: Request, span: Span, tokens: int) -> bool:
         """Grow a span of ``request``, at the cost of others if need be. False: the request itself had to
@@ -205,8 +200,9 @@ class Scheduler:
 
     def _restore_copy(self, request: Request, span: Span) -> None:
         if self.room(request, span, len(span.tokens)):
-            self._copy(request, span)
-            self.computed(request, span)
+            request.growing = span
+            self._copy(span)
+            self._restored(request, span)
 
     def _adopt_prefix(self, branch: Branch) -> None:
         """Begin a root on what the cache knows. Looked up and held before anything is allocated, so that
@@ -217,9 +213,24 @@ class Scheduler:
             branch.view = view
             branch.span = Span(len(view), view, branch.span.tokens[len(view) :], branch.span.id)
             branch.request.cost.add(reused=len(view))
-            self._emit("cached", branch.request, branch, tokens=len(view))
+            self._log.emit("cached", branch.request, branch, tokens=len(view))
 
-    def computed(self, request: Request, span: Span) -> None:
+    def computed(self, job: Job) -> None:
+        """Book a job that was done."""
+        span, request, branch, count = job.span, job.request, job.branch, job.stop - job.start
+        again = max(0, min(job.stop, span.peak) - job.start)
+        span.peak = max(span.peak, job.stop)
+        if branch and branch.sampled_at is not None and job.start <= branch.sampled_at < job.stop:
+            branch.sampled_at = None
+            count -= 1
+        request.cost.add(recomputed=again, prefilled=count)
+        if branch is None:
+            self._restored(request, span)
+        elif span.causal and job.stop - job.start > 1:
+            self.kv.remember(job.view + (self.kv.full_blocks(span),))
+        self._log.emit("computed", request, branch, span=span.id, start=job.start, stop=job.stop)
+
+    def _restored(self, request: Request, span: Span) -> None:
         """A sealed span was brought further for a restoring request: the new blocks are the request's."""
         assert request.kept is not None
         request.kept[span], request.growing = span.written, None

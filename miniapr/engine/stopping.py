@@ -10,8 +10,9 @@ class TextStream:
 
     Gives out only what is certain: bytes of an unfinished character and anything that may yet become a
     stop string are held back (F44). The match that is complete first wins, of two that end together the
-    longer one (F45), so how text is cut into tokens changes nothing. State of one branch only, begun empty: a stop string never matches across a fork (F47).
-    The pieces together are exactly ``text`` (property: streaming equals not streaming).
+    longer one (F45), so how text is cut into tokens changes nothing. State of one branch only, begun
+    empty: a stop string never matches across a fork (F47). The pieces together are exactly ``text``
+    (property: streaming equals not streaming).
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str], stops: Sequence[str] = (), keep_stop: bool = False):

@@ -66,6 +66,11 @@ class PrefixTree:
                 child = node.children.get(tokens[at])
                 if child is None:
                     new = Piece(piece.span, piece.start + at, piece.stop)
+                    if new.start and not (node.piece and (node.piece.span, node.piece.stop) == (new.span, new.start)):
+                        return (
+                            hold,
+                            drop,
+                        )  # its beginning is known from another span: a tail alone cannot be held
                     child = node.children[tokens[at]] = Node(new, node)
                     hold.append(new)
                 assert child.piece is not None

@@ -57,7 +57,8 @@ class Attention(nn.Module):
         v = self.v_proj(x).unflatten(-1, heads)  # [..., H, D]
         q = rotate(q, cos, sin, self.config.rope_interleaved)
         k = rotate(k, cos, sin, self.config.rope_interleaved)
-        return self.o_proj(attend(layer, q, k, v).flatten(-2))
+        out: Tensor = self.o_proj(attend(layer, q, k, v).flatten(-2))
+        return out
 
 
 class MLP(nn.Module):
@@ -70,7 +71,8 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
 
 
 class Layer(nn.Module):
@@ -83,7 +85,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, number: int, attend: Attend) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, number, attend)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
 
 
 class Trunk(nn.Module):
@@ -154,7 +157,7 @@ class Decoder(nn.Module):
     def _shifted_scores(self, q: Tensor, k: Tensor, shift: Tensor) -> Tensor:
         """Scores [B, Hq, T, T] where key j is first turned by shift[b, i, j]: the definition, spelt out."""
         score = q.new_zeros(*q.shape[:3], k.shape[2])
-        for amount in shift.unique():
+        for amount in torch.unique(shift):
             cos, sin = cos_sin(amount, self.config.head_dim, self.config.rope_theta, q.dtype)
             moved = rotate(k, cos, sin, self.config.rope_interleaved)
             score = torch.where((shift == amount)[:, None], q @ moved.transpose(-1, -2), score)

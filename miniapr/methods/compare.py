@@ -1,0 +1,151 @@
+"""The same branches joined in every way from one state, side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ..engine.branch import Branch
+from ..engine.engine import Engine
+from ..engine.operations import All, Decode, Extend, Join, Release, Settle, Start
+from ..engine.request import Program
+from ..engine.sampling import Sampling
+from .adaptive import fork_plan, think, think_thread
+from .grammar import Control
+
+JOINS = ("stitch", "stitch_contiguous", "stitch_copied", "reprefill")
+
+
+@dataclass(frozen=True)
+class Thread:
+    """A branch as it ended: the seed that the engine forced, and what the model wrote after it."""
+
+    id: int
+    position: int
+    seed: str
+    text: str
+    tokens: int
+    finish: str
+
+
+@dataclass
+class Joined:
+    """One join. Tokens are those of the whole view that the joined branch attends to.
+
+    position           RoPE index of the first token after the join (the join token)
+    tokens_recomputed  whose KV existed and was computed again
+    tokens_reused      whose KV was taken over as it is
+    bytes_moved        inside the pool
+    keys_shifted       turned in place
+    seconds            from the join to the distribution of the next token
+    kl_to_reprefill    KL(re-prefill || this), nats, of that distribution; None until both are known
+    text               the conclusion, after the join token
+    tokens             decoded for it, one after the other
+    """
+
+    position: int
+    tokens_recomputed: int
+    tokens_reused: int
+    bytes_moved: int
+    keys_shifted: int
+    seconds: float
+    text: str
+    tokens: int
+    kl_to_reprefill: float | None = None
+    top1_agrees: bool | None = None
+
+
+@dataclass
+class Comparison:
+    """What happened, filled in as it happens, so that an interrupted comparison still shows its part.
+
+    before         what the model wrote up to the fork, or to the end if it did not fork
+    fork_position  RoPE index at which every thread begins; None: no fork
+    critical_path  tokens decoded one after the other: plan, longest thread, conclusion of the first join
+    total_tokens   decoded in all, with the conclusion of the first join only
+    """
+
+    before: str = ""
+    fork_position: int | None = None
+    threads: list[Thread] = field(default_factory=list)
+    joins: dict[str, Joined] = field(default_factory=dict)
+    critical_path: int = 0
+    total_tokens: int = 0
+
+
+def compare(
+    engine: Engine,
+    result: Comparison,
+    prompt: Sequence[int],
+    control: Control,
+    joins: Sequence[str] = JOINS,
+    sampling: Sampling | None = None,
+    max_tokens: int | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Program:
+    """A program that fills ``result``. The model plans and the branches think once; then every join starts
+    from the same parent and the same branches, which none of them changes."""
+    root = yield Start(prompt, sampling or Sampling())
+    try:
+        (done,) = yield Decode([root], until=control.ends, max_tokens=max_tokens)
+        planned = done.finish == "stop" and root.tokens[-1] == control.plan_end
+        branches: list[Branch] = (yield from fork_plan(root, control)) if planned else []
+        if not branches:  # easy enough to answer at once, or a plan that cannot be followed
+            if planned:
+                yield Extend(root, (control.join,))
+                yield from think(root, control, joins[0], max_tokens)
+            return
+        result.fork_position = root.position
+        seeds = [engine.tokenizer.decode(branch.tokens) for branch in branches]
+    finally:  # also when it is interrupted
+        result.before, result.critical_path, result.total_tokens = root.text, root.critical, root.request.cost.decoded
+    try:
+        yield All([think_thread(branch, control, joins[0], max_tokens) for branch in branches])
+    finally:
+        result.threads = [_thread(branch, seed) for branch, seed in zip(branches, seeds, strict=True)]
+        longest, decoded = max(branch.critical for branch in branches), root.request.cost.decoded
+        result.critical_path, result.total_tokens = longest, decoded
+    yield Settle(branches)  # the last tokens' KV: after this every join starts from the same state
+    logprobs: dict[str, Tensor] = {}
+    for how in joins:
+        begun = clock()
+        joined: Branch = yield Join(root, branches, how, then=(control.join,), keep=True)
+        yield Settle([joined])
+        seconds = clock() - begun
+        assert joined.logits is not None and joined.join_cost is not None
+        logprobs[how] = joined.logits.double().log_softmax(-1)
+        mark = len(joined.history)
+        yield from think(joined, control, how, max_tokens)
+        text = engine.tokenizer.decode(joined.history[mark:])
+        cost = joined.join_cost
+        result.joins[how] = Joined(
+            position=joined.joined_at,
+            tokens_recomputed=cost["recomputed"],
+            tokens_reused=cost["reused"],
+            bytes_moved=cost["bytes_moved"],
+            keys_shifted=cost["keys_shifted"],
+            seconds=seconds,
+            text=text,
+            tokens=joined.critical - longest,
+        )
+        yield Release([joined])
+    first = result.joins[joins[0]]
+    result.critical_path, result.total_tokens = longest + first.tokens, decoded + first.tokens
+    if "reprefill" in logprobs:
+        _distances(result.joins, logprobs)
+
+
+def _thread(branch: Branch, seed: str) -> Thread:
+    text = branch.text.removeprefix(seed).strip()
+    finish = branch.completion.finish if branch.completion else "aborted"
+    return Thread(branch.id, branch.born_at, seed, text, len(branch.generated), finish)
+
+
+def _distances(joins: dict[str, Joined], logprobs: dict[str, Tensor]) -> None:
+    truth = logprobs["reprefill"]
+    for how, joined in joins.items():
+        joined.kl_to_reprefill = max(0.0, float((truth.exp() * (truth - logprobs[how])).sum()))
+        joined.top1_agrees = bool(truth.argmax() == logprobs[how].argmax())
