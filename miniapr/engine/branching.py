@@ -19,10 +19,10 @@ from .sampling import Sampling
 class Branching:
     """Changes trees and who holds which views. Each change happens as a whole or not at all.
 
-    ``copy`` moves a span that is a copy of a piece; it is the one thing here that touches keys and values.
+    ``copy`` fills a moved copy (second) of a span (first); it is the one thing here that touches keys and values.
     """
 
-    def __init__(self, kv: KVCache, config: ModelConfig, log: Log, copy: Callable[[Span], None]) -> None:
+    def __init__(self, kv: KVCache, config: ModelConfig, log: Log, copy: Callable[[Span, Span], None]) -> None:
         self.kv, self.config, self.log, self.copy = kv, config, log, copy
 
     def start(self, request: Request, tokens: Sequence[int], sampling: Sampling) -> Branch:
@@ -102,6 +102,7 @@ class Branching:
             for branch in branches:
                 self._seal(branch)  # it may go on: not in blocks that the joined branch reads
         merge = rule(parent, branches)
+        _check_distinct(merge.view)
         fresh = [*merge.compute, *then]
         if not fresh and merge.logits is None:
             raise ValueError("the joined branch has no token to go on from: give some in `then`")
@@ -109,11 +110,8 @@ class Branching:
         view, moved = self._materialise(parent.request, merge) if merge.copy else (merge.view, {})
         if not merge.copy:
             self.kv.hold(view)
-        if keep:  # they may write on, but not into a block that the joined branch holds, too
-            for branch in branches:
-                self._seal(branch)
         joined = self._beside(parent) if keep else self._consume(parent, branches)
-        joined.view = view
+        joined.view, joined.first = view, min(joined.first, len(view))
         joined.span = self._span(merge.position, view, fresh)
         joined.span.peak = min(merge.again, len(fresh))
         joined.logits = None if fresh else merge.logits
@@ -160,23 +158,23 @@ class Branching:
 
         If the pool has no room for the copies, the query is turned instead: the same result, said in an event.
         """
-        pieces, copies = [], []
+        copies: dict[Span, Span] = {}  # the moved copy of each source
+        pieces = []
         for piece in merge.view:
-            if not piece.shift:
-                pieces.append(piece)
-                continue
-            start = piece.start // self.kv.pool.block_size * self.kv.pool.block_size  # whole blocks are copied
-            source = Piece(piece.span, start, piece.stop, piece.shift)
-            span = Span(source.position, source.span.view, source.tokens, self.log.number("span"), source)
-            copies.append(span)
-            pieces.append(Piece(span, piece.start - start, piece.stop - start))
+            if piece.shift != piece.span.turn:
+                # From the span's beginning: what is not a beginning could not be computed again.
+                source, tokens = piece.span, piece.span.tokens[: piece.stop]
+                copy = Span(source.position, source.view, tokens, self.log.number("span"), turn=piece.shift)
+                copies[copy] = source
+                piece = Piece(copy, piece.start, piece.stop, piece.shift)  # noqa: PLW2901
+            pieces.append(piece)
         view = View(tuple(pieces))
         done: list[Span] = []
         try:
-            for span in copies:
-                self.kv.grow(span, len(span.tokens))
-                done.append(span)
-                self.copy(span)
+            for copy, source in copies.items():
+                self.kv.grow(copy, len(copy.tokens))
+                done.append(copy)
+                self.copy(source, copy)
         except BaseException as error:
             for span in done:
                 self.kv.drop_open(span)
@@ -208,3 +206,11 @@ class Branching:
 
     def _span(self, position: int, view: View, tokens: Sequence[int] = ()) -> Span:
         return Span(position, view, tokens, self.log.number("span"))
+
+
+def _check_distinct(view: View) -> None:
+    """Raises ValueError for a view that holds a token twice: two joins of the same branches, joined again."""
+    for i, piece in enumerate(view.pieces):
+        for other in view.pieces[:i]:
+            if piece.span is other.span and max(piece.start, other.start) < min(piece.stop, other.stop):
+                raise ValueError(f"the branches share tokens that they wrote: span {piece.span.id} would be seen twice")

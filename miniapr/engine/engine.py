@@ -68,7 +68,7 @@ class Engine(ByHand):
         self.log, self.record = Log(), record
         self.runner = Runner(model, self.kv, self.ops)
         self.branching = Branching(self.kv, config, self.log, self.runner.copy)
-        self.scheduler = Scheduler(self.kv, max_batch_tokens, self.log, self.runner.copy)
+        self.scheduler = Scheduler(self.kv, max_batch_tokens, self.log)
 
     @property
     def events(self) -> list[Event]:

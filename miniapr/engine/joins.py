@@ -77,13 +77,7 @@ def reprefill(parent: Branch, branches: Sequence[Branch]) -> Merge:
     kept = 0
     for piece in branches[0].own:
         ready = Piece(piece.span, piece.start, min(piece.stop, piece.span.written), piece.shift)
-        if (
-            piece.shift
-            or piece.span.copied_from
-            or piece.span.view != view
-            or piece.position != parent.position + kept
-            or not len(ready)
-        ):
+        if piece.shift or piece.span.view != view or piece.position != parent.position + kept or not len(ready):
             break
         view += (ready,)
         kept += len(ready)
@@ -108,8 +102,9 @@ def message(tokens: Sequence[int], keep: int | None = None) -> Join:
 
     def join(parent: Branch, branches: Sequence[Branch]) -> Merge:
         length = len(parent.view) if keep is None else keep
-        if not 0 <= length <= len(parent.view):
-            raise ValueError(f"cannot keep {length} tokens of a history of {len(parent.view)}")
+        least = len(parent.parent.view) if parent.parent else 0
+        if not least <= length <= len(parent.view):
+            raise ValueError(f"cannot keep {length} tokens: at least {least}, at most {len(parent.view)}")
         view = parent.view.head(length)
         position = max((piece.end for piece in view), default=0)
         return Merge(view, position, tuple(tokens))

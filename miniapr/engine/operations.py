@@ -203,7 +203,7 @@ class Join:
         return engine.branching.join(self.parent, self._branches, self._rule, list(self.then), self.keep)
 
     def needs(self) -> Iterable[Branch]:
-        return self._branches if self._rule in READ_KV or self.keep else ()
+        return self._branches if self._rule in READ_KV else ()
 
 
 @dataclass

@@ -24,6 +24,7 @@ class Runner:
     def forward(self, jobs: Sequence[Job]) -> None:
         """Compute all jobs; their tokens are the rows of one batch, N in all. A branch whose last token is
         among them gets its logits. The jobs' spans must have their blocks."""
+        jobs = [job for job in jobs if job.span.written < job.stop]  # all, unless a batch failed half way
         device = self.model.device
         tokens = [t for job in jobs for t in job.span.tokens[job.start : job.stop]]
         positions = [p for job in jobs for p in range(job.span.position + job.start, job.span.position + job.stop)]
@@ -41,6 +42,10 @@ class Runner:
             torch.tensor([last[i] for i in finished], dtype=torch.int64, device=device),  # [M]
         )
         for job in jobs:
+            if job.span.turn and job.stop == len(job.span.tokens):  # a moved copy, computed again as a whole
+                self._turn(job.span, job.span.turn)
+                job.span.written = job.stop  # at once: if another job fails now, these are not turned again
+        for job in jobs:
             # Only now do the tokens count as there: a prefix is not offered before it is computed (F12).
             job.span.written = job.stop
         for i, row in zip(finished, logits, strict=True):
@@ -48,15 +53,19 @@ class Runner:
             assert branch is not None
             branch.logits = row
 
-    def copy(self, span: Span) -> None:
-        """Blocks of the piece that ``span`` is a copy of, keys turned once by the whole shift: from their
-        first rotation, because every turn rounds (F50, F54)."""
-        assert span.copied_from is not None
-        config, device = self.model.config, self.model.device
-        source, target = self.kv.copy(span)
-        shift = torch.tensor([span.copied_from.shift], device=device)
-        cos, sin = cos_sin(shift, config.head_dim, config.rope_theta, self.model.dtype)  # [1, D / 2]
-        self.ops.copy_blocks(self.kv.pool.k_cache, self.kv.pool.v_cache, source, target)
-        turn = torch.zeros_like(target)
-        self.ops.shift_keys(self.kv.pool.k_cache, target, turn, cos, sin, config.rope_interleaved)
-        span.written = span.peak = len(span.tokens)
+    def copy(self, source: Span, target: Span) -> None:
+        """Copy the beginning of a span, as much as ``target`` has blocks for, and turn its keys.
+
+        Turned once, by the whole amount, from the source's own rotation: every turn rounds (F50, F54).
+        """
+        pool, blocks = self.kv.pool, target.blocks
+        pairs = torch.tensor(source.blocks[: len(blocks)]), torch.tensor(blocks)
+        self.ops.copy_blocks(pool.k_cache, pool.v_cache, *pairs)
+        self._turn(target, target.turn - source.turn)
+        target.written = target.peak = len(target.tokens)
+
+    def _turn(self, span: Span, by: int) -> None:
+        config = self.model.config
+        blocks = torch.tensor(span.blocks)  # [M]
+        cos, sin = cos_sin(torch.tensor([by]), config.head_dim, config.rope_theta, self.model.dtype)  # [1, D / 2]
+        self.ops.shift_keys(self.kv.pool.k_cache, blocks, torch.zeros_like(blocks), cos, sin, config.rope_interleaved)

@@ -38,10 +38,10 @@ class Scheduler:
     does not even fit alone gets a ValueError with the numbers.
     """
 
-    def __init__(self, kv: KVCache, max_batch_tokens: int, log: Log, copy: Callable[[Span], None]) -> None:
+    def __init__(self, kv: KVCache, max_batch_tokens: int, log: Log) -> None:
         self.kv, self.max_batch_tokens = kv, max_batch_tokens
         self.requests: list[Request] = []  # in order of arrival
-        self._log, self._copy = log, copy
+        self._log = log
 
     # Who holds blocks
 
@@ -192,17 +192,8 @@ class Scheduler:
 
     def _restore_jobs(self, request: Request) -> Iterable[Job]:
         for span, stop in self._behind(request).items():
-            if span.copied_from:
-                self._restore_copy(request, span)
-            else:
-                yield Job(request, span, span.view, span.written, stop)
+            yield Job(request, span, span.view, span.written, stop)
             return  # the next one depends on it
-
-    def _restore_copy(self, request: Request, span: Span) -> None:
-        if self.room(request, span, len(span.tokens)):
-            request.growing = span
-            self._copy(span)
-            self._restored(request, span)
 
     def _adopt_prefix(self, branch: Branch) -> None:
         """Begin a root on what the cache knows. Looked up and held before anything is allocated, so that

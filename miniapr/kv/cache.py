@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..ops.plan import AttentionPlan, PlanBuilder
 from .pool import BlockPool, PoolFull
@@ -146,24 +145,21 @@ class KVCache:
         return [span.blocks[i // size] * size + i % size for i in range(start, stop)]
 
     def plan(self, jobs: Iterable[tuple[View, Span, int, int]], device: torch.device | str) -> AttentionPlan:
-        """The plan of a step that computes tokens ``start:stop`` of each (view, span, start, stop)."""
+        """The plan of a step that computes tokens ``start:stop`` of each (view, span, start, stop).
+
+        Of a shift, only what the keys were not already turned by for real is left to the query.
+        """
         builder = PlanBuilder()
         for view, span, start, stop in jobs:
             rows = stop - start
             for piece in view:
                 first = piece.start % self.pool.block_size
                 run = (piece.span, piece.start)  # readers of one run may see more or less of it
-                builder.see(run, self.blocks(piece), first, len(piece), piece.shift, rows, ramp=0)
+                builder.see(run, self.blocks(piece), first, len(piece), piece.shift - piece.span.turn, rows, ramp=0)
             own = self.blocks(Piece(span, 0, stop))
             builder.see((span, 0), own, 0, start + 1, 0, rows, ramp=1)
             builder.end_rows(rows)
         return builder.build(device)
-
-    def copy(self, target: Span) -> tuple[Tensor, Tensor]:
-        """Blocks (from, to) to copy for a span that is a copy of a piece; ``grow`` it first."""
-        assert target.copied_from is not None
-        source = self.blocks(target.copied_from)
-        return torch.tensor(source), torch.tensor(target.blocks[: len(source)])
 
     # Truth
 

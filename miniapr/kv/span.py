@@ -27,7 +27,7 @@ class Span:
     written, anything evicted can be computed again and comes out the same.
     """
 
-    __slots__ = ("blocks", "causal", "copied_from", "id", "peak", "position", "tokens", "view", "written")
+    __slots__ = ("blocks", "causal", "id", "peak", "position", "tokens", "turn", "view", "written")
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Span:
         view: View,
         tokens: Iterable[int] = (),
         id: int = -1,
-        copied_from: Piece | None = None,
+        turn: int = 0,
     ) -> None:
         self.id = id
         self.position = position
@@ -44,10 +44,11 @@ class Span:
         self.written = 0
         self.peak = 0  # how many of its tokens have ever been computed: computing those again is a cost
         self.blocks: list[int] = []
-        self.copied_from = copied_from
+        # A moved copy of another span: its keys lie in the pool turned by this much beyond their positions.
+        self.turn = turn
         # Its KV is what a plain causal prefill of the same text would give. Only such spans may enter the
         # prefix cache: a stitched one under its plain tokens would poison later requests (fault M3, F17).
-        self.causal = copied_from is None and view.causal and position == len(view)
+        self.causal = not turn and view.causal and position == len(view)
 
     def __repr__(self) -> str:
         return f"Span({self.id}, position={self.position}, tokens={len(self.tokens)}, written={self.written})"
@@ -188,9 +189,10 @@ def ancestry(pieces: Iterable[Piece]) -> dict[Span, int]:
     def visit(piece: Piece) -> None:
         span = piece.span
         if span not in needed:
-            for earlier in (span.copied_from,) if span.copied_from else span.view.pieces:
+            for earlier in span.view:
                 visit(earlier)
-        needed[span] = max(needed.get(span, 0), piece.stop)
+        # A moved copy is computed as a whole before its keys are turned.
+        needed[span] = max(needed.get(span, 0), len(span.tokens) if span.turn else piece.stop)
 
     for piece in pieces:
         visit(piece)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .span import Piece, Span, View, ancestry
+from .span import Span, View, ancestry
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,8 @@ class Dense:
     offset: dict[Span, int]
 
     def index(self, span: Span, i: int) -> int:
-        """Where token ``i`` of ``span`` stands; a copied span's tokens stand where their originals do."""
-        while span.copied_from is not None:
-            i += span.copied_from.start
-            span = span.copied_from.span
+        """Where token ``i`` of ``span`` stands."""
         return self.offset[span] + i
-
-
-def _origin(piece: Piece) -> Piece:
-    """A piece of a copied span, as the piece of the original that it is a (shifted) copy of."""
-    while (source := piece.span.copied_from) is not None:
-        start, stop = source.start + piece.start, source.start + piece.stop
-        piece = Piece(source.span, start, stop, source.shift + piece.shift)
-    return piece
 
 
 def unroll(ends: Sequence[tuple[View, Span]]) -> Dense:
@@ -54,7 +43,7 @@ def unroll(ends: Sequence[tuple[View, Span]]) -> Dense:
     A span's tokens see the pieces of the view under which it was written, then themselves causally.
     """
     pieces = [piece for view, span in ends for piece in (*view, span.whole())]
-    spans = {span: stop for span, stop in ancestry(pieces).items() if span.copied_from is None}
+    spans = ancestry(pieces)
     offset, total = {}, 0
     for span, stop in spans.items():
         offset[span] = total
@@ -68,7 +57,7 @@ def unroll(ends: Sequence[tuple[View, Span]]) -> Dense:
         here = slice(offset[span], offset[span] + stop)
         positions[here] = torch.arange(span.position, span.position + stop)
         visible[here, here] = torch.ones(stop, stop, dtype=torch.bool).tril()
-        for piece in map(_origin, span.view):
+        for piece in span.view:
             there = slice(offset[piece.span] + piece.start, offset[piece.span] + piece.stop)
             visible[here, there] = True
             shift[here, there] = piece.shift
