@@ -9,6 +9,7 @@ load each run once for all its edges: a step over k branches then costs the uniq
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -50,10 +51,15 @@ class AttentionPlan:
     def runs(self) -> int:
         return len(self.first)
 
-    @property
+    @cached_property
     def shifted(self) -> bool:
         """Whether any key counts as moved; if not, kernels skip the rotation."""
         return bool((self.shifts != 0).any())
+
+    @cached_property
+    def prepared(self) -> dict[str, object]:
+        """What a backend derives from this plan, by the backend's name: made once per step, not per layer."""
+        return {}
 
 
 class PlanBuilder:

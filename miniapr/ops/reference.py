@@ -60,7 +60,7 @@ def paged_attention(
     if plan.shifted:
         turn = plan.edge_shift.long()
         query = rotate(query, shift_cos[turn, None].to(work), shift_sin[turn, None].to(work), interleaved)
-    query = query.unflatten(1, (kv_heads, q_heads // kv_heads)) / math.sqrt(head_dim)  # [E, H, G, D]
+    query = query.view(-1, kv_heads, q_heads // kv_heads, head_dim) / math.sqrt(head_dim)  # [E, H, G, D]
 
     # 1. The state of every edge, run by run.
     value, lse = torch.empty_like(query), query.new_empty(query.shape[:3])  # [E, H, G, D], [E, H, G]
@@ -91,7 +91,7 @@ def paged_attention(
     top = nothing.scatter_reduce(0, row[:, None].expand_as(lse), lse, "amax")  # [N, Hq]
     weight = (lse - top[row]).exp()  # [E, Hq]
     total = lse.new_zeros(rows, q_heads).index_add(0, row, weight)
-    out = value.new_zeros(rows, q_heads, head_dim).index_add(0, row, value * weight[..., None])
+    out: Tensor = value.new_zeros(rows, q_heads, head_dim).index_add(0, row, value * weight[..., None])
     return (out / total.clamp_min(1e-30)[..., None]).to(q.dtype)  # a row with an edge has total >= 1
 
 

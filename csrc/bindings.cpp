@@ -1,0 +1,130 @@
+// The extension module miniapr._native: addresses in, nothing out. Types, shapes, strides and devices are
+// checked in miniapr/ops/native.py; every index is checked here, before any work.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <map>
+#include <string>
+
+#include "attention.h"
+#include "copies.h"
+#include "kernels.h"
+#include "plan.h"
+
+namespace py = pybind11;
+using namespace miniapr;
+
+namespace {
+
+using Address = uintptr_t;
+
+template <class T = void>
+T* at(Address address) {
+    return reinterpret_cast<T*>(address);
+}
+
+Storage storage_of(int code) {
+    if (code < 0 || code > 2) fail("storage = ", code, ", expected 0, 1 or 2");
+    return static_cast<Storage>(code);
+}
+
+Plan make_plan(const std::array<Address, 10>& a, int64_t listed, int64_t runs, int64_t edges, int64_t rows,
+               int64_t shifts) {
+    return Plan({at<int32_t>(a[0]), at<int32_t>(a[1]), at<int32_t>(a[2]), at<int32_t>(a[3]), at<int32_t>(a[4]),
+                 at<int32_t>(a[5]), at<int32_t>(a[6]), at<int32_t>(a[7]), at<int32_t>(a[8]), at<int32_t>(a[9]), listed,
+                 runs, edges, rows, shifts});
+}
+
+void attend_all(const Plan& plan, Address q, int64_t rows, int64_t heads, int64_t row_stride, int64_t head_stride,
+               Address k_cache, Address v_cache, int64_t k_block, int64_t v_block, int64_t blocks, int64_t kv_heads,
+               int64_t head_dim, int64_t block_size, int storage, Address cos, Address sin, int64_t turns,
+               bool interleaved, Address out, int threads) {
+    Cache cache{at(k_cache), at(v_cache), k_block,    v_block,           blocks,
+                kv_heads,    head_dim,    block_size, storage_of(storage)};
+    paged_attention(plan, {at(q), rows, heads, row_stride, head_stride}, cache,
+                    {at(cos), at(sin), turns, interleaved}, at(out), threads);
+}
+
+void write_tokens(Address k, int64_t k_row, int64_t k_head, Address v, int64_t v_row, int64_t v_head, Address k_cache,
+           Address v_cache, int64_t k_block, int64_t v_block, int64_t blocks, int64_t heads, int64_t head_dim,
+           int64_t block_size, Address slots, int64_t rows, int storage, int threads) {
+    write_kv({at(k), k_row, k_head}, {at(v), v_row, v_head},
+             {at(k_cache), at(v_cache), k_block, v_block, blocks, heads, head_dim, block_size},
+             at<const int64_t>(slots), rows, element_size(storage_of(storage)), threads);
+}
+
+// (address, layer stride, block stride) and (layers, blocks, heads, head_dim, block_size)
+using Place = std::array<int64_t, 3>;
+using Sizes = std::array<int64_t, 5>;
+
+Stack stack(const Place& p, const Sizes& n, int storage) {
+    return {at(static_cast<Address>(p[0])), p[1], p[2], n[0], n[1], n[2], n[3], n[4], storage_of(storage)};
+}
+
+void copy_all(const Place& k, const Place& v, const Sizes& sizes, int storage, Address source, Address target,
+          int64_t count, int threads) {
+    copy_blocks(stack(k, sizes, storage), stack(v, sizes, storage), at<const int64_t>(source),
+                at<const int64_t>(target), count, threads);
+}
+
+void shift_all(const Place& k, const Sizes& sizes, int storage, Address blocks, Address turn, int64_t count, Address cos,
+           Address sin, int64_t turns, bool interleaved, int threads) {
+    shift_keys(stack(k, sizes, storage), at<const int64_t>(blocks), at<const int64_t>(turn), count, at(cos), at(sin),
+               turns, interleaved, threads);
+}
+
+#define MINIAPR_STRING_(x) #x
+#define MINIAPR_STRING(x) MINIAPR_STRING_(x)
+
+std::map<std::string, std::string> build_info() {
+    return {
+#if defined(__clang__)
+        {"compiler", "clang " __clang_version__},
+#elif defined(__GNUC__)
+        {"compiler", "gcc " __VERSION__},
+#else
+        {"compiler", "unknown"},
+#endif
+#ifdef MINIAPR_FLAGS
+        {"flags", MINIAPR_FLAGS},
+#else
+        {"flags", "unknown"},
+#endif
+#ifdef _OPENMP
+        {"threads", "OpenMP " MINIAPR_STRING(_OPENMP)},
+#else
+        {"threads", "std::thread"},
+#endif
+        {"pybind11", MINIAPR_STRING(PYBIND11_VERSION_MAJOR) "." MINIAPR_STRING(PYBIND11_VERSION_MINOR) "." MINIAPR_STRING(
+                         PYBIND11_VERSION_PATCH)},
+        {"instructions", kernels().name},
+    };
+}
+
+#ifdef MINIAPR_PLANT_OVERFLOW
+// Proves that the sanitizer job can fail: reads one element past the end.
+int overflow(int count) {
+    std::vector<int> values(static_cast<size_t>(count), 1);
+    return values.data()[count];
+}
+#endif
+
+}  // namespace
+
+PYBIND11_MODULE(_native, m) {
+    using release = py::call_guard<py::gil_scoped_release>;
+    kernels();  // an instruction set that does not exist is an error of the import
+    py::class_<Plan>(m, "Plan")
+        .def(py::init(&make_plan))
+        .def_property_readonly("rows", &Plan::rows)
+        .def_readonly("shifted", &Plan::shifted);
+    m.def("paged_attention", &attend_all, release());
+    m.def("write_kv", &write_tokens, release());
+    m.def("copy_blocks", &copy_all, release());
+    m.def("shift_keys", &shift_all, release());
+    m.def("build_info", &build_info);
+#ifdef MINIAPR_PLANT_OVERFLOW
+    m.def("overflow", &overflow);
+#endif
+}

@@ -1,0 +1,16 @@
+// Everything that isa_kernels.inl uses from elsewhere. It must be seen before a target is set: an inline
+// function of the library that was compiled for AVX-512 could otherwise be the one copy that the linker
+// keeps, and run on a processor without it.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "attention.h"
+#include "common.h"
+#include "kernels.h"
+#include "plan.h"

@@ -1,0 +1,43 @@
+// Included once per instruction set, with MINIAPR_ISA, MINIAPR_VECTOR_BYTES and MINIAPR_TILE_VECTORS set.
+
+#define MINIAPR_INLINE inline __attribute__((always_inline))
+#if defined(__clang__)
+#define MINIAPR_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define MINIAPR_UNROLL _Pragma("GCC unroll 16")
+#endif
+#define MINIAPR_TEXT(x) #x
+#define MINIAPR_NAME(x) MINIAPR_TEXT(x)
+#define MINIAPR_JOIN_(a, b) a##b
+#define MINIAPR_JOIN(a, b) MINIAPR_JOIN_(a, b)
+
+namespace miniapr {
+namespace MINIAPR_ISA {
+
+#include "vector.inl"
+//
+#include "attention_tile.inl"
+//
+#include "attention_gather.inl"
+//
+#include "attention_unit.inl"
+//
+#include "attention_merge.inl"
+//
+#include "turn.inl"
+
+}  // namespace MINIAPR_ISA
+
+const Kernels MINIAPR_JOIN(MINIAPR_ISA, _kernels) = {
+    MINIAPR_NAME(MINIAPR_ISA),
+    {MINIAPR_ISA::scratch_bytes<MINIAPR_ISA::F32>, MINIAPR_ISA::scratch_bytes<MINIAPR_ISA::F32>,
+     MINIAPR_ISA::scratch_bytes<MINIAPR_ISA::F64>},
+    {MINIAPR_ISA::attend<MINIAPR_ISA::F32, float>, MINIAPR_ISA::attend<MINIAPR_ISA::F32, bf16>,
+     MINIAPR_ISA::attend<MINIAPR_ISA::F64, double>},
+    {MINIAPR_ISA::merge<MINIAPR_ISA::F32>, MINIAPR_ISA::merge<MINIAPR_ISA::F32>,
+     MINIAPR_ISA::merge<MINIAPR_ISA::F64>},
+    {MINIAPR_ISA::turn<MINIAPR_ISA::F32, float>, MINIAPR_ISA::turn<MINIAPR_ISA::F32, bf16>,
+     MINIAPR_ISA::turn<MINIAPR_ISA::F64, double>},
+};
+
+}  // namespace miniapr

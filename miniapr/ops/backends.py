@@ -1,0 +1,50 @@
+"""Which implementations of the operations there are, and which one to take."""
+
+from __future__ import annotations
+
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from . import Operations
+
+_MODULES = {"cpp": "native", "reference": "reference"}  # the fastest first
+
+
+def available() -> dict[str, str]:
+    """Every backend's name, with how it was built, or "missing: ..." and why."""
+    found = {"reference": "plain PyTorch, any device"}
+    try:
+        from . import native
+
+        found["cpp"] = ", ".join(f"{key} {value}" for key, value in native.build_info().items())
+    except (ImportError, ValueError) as error:
+        found["cpp"] = f"missing: {_why(error)}"
+    return found
+
+
+def load(name: str = "auto") -> Operations:
+    """The operations called ``name``; "auto" takes C++ if it was built, else the reference, and says so.
+
+    Raises ValueError for a name that does not exist, ImportError for one that was asked for and is not here.
+    """
+    if name not in ("auto", *_MODULES):
+        raise ValueError(f"no backend {name!r}: there are auto, {', '.join(sorted(_MODULES))}")
+    try:
+        module = import_module(f"{__package__}.{_MODULES['cpp' if name == 'auto' else name]}")
+    except (ImportError, ValueError) as error:
+        if name != "auto":
+            raise ImportError(f"backend {name!r} is missing: {_why(error)}") from error
+        # Python shows a warning once for each place.
+        warnings.warn(f"C++ kernels are missing, plain PyTorch runs instead: {_why(error)}", stacklevel=2)
+        module = import_module(f"{__package__}.reference")
+    return cast("Operations", module)
+
+
+def _why(error: Exception) -> str:
+    """What the build left behind, or else what the import said."""
+    note = Path(__file__).parents[1] / "_native_missing.txt"
+    reason = note.read_text(encoding="utf-8").strip() if note.exists() else str(error)
+    return f"{reason}; with a C++17 compiler, install the package again"

@@ -1,0 +1,84 @@
+"""Compiles csrc/ into miniapr._native; everything else is in pyproject.toml.
+
+Without a C++17 compiler the package installs all the same and runs the torch reference. Variables:
+MINIAPR_CXX_FLAGS  more flags for compiler and linker      MINIAPR_JOBS  compilers at once (default: all cores)
+MINIAPR_NO_EXTENSION=1  do not compile                     MINIAPR_REQUIRE_EXTENSION=1  fail if it can't
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+FLAGS = ["-O3", "-Wall", "-Wextra", "-fvisibility=hidden", *os.environ.get("MINIAPR_CXX_FLAGS", "").split()]
+OPENMP_PROBE = "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
+
+
+class BuildNative(build_ext):
+    """Compiles with OpenMP where there is one; a failure is told in one line and does not fail the install."""
+
+    def run(self) -> None:
+        try:
+            if os.environ.get("MINIAPR_NO_EXTENSION"):
+                raise RuntimeError("MINIAPR_NO_EXTENSION is set")
+            super().run()
+            self.note("")
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or os.environ.get("MINIAPR_REQUIRE_EXTENSION"):
+                raise
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            print(f"miniapr: installed without its C++ kernels, the torch reference runs instead ({reason})")
+            self.note(reason)
+            self.extensions = []  # or installing would look for what was not built
+
+    def note(self, reason: str) -> None:
+        """Leave the reason where ``miniapr doctor`` finds it."""
+        package = ROOT / "miniapr" if self.inplace else Path(self.build_lib) / "miniapr"
+        package.mkdir(parents=True, exist_ok=True)
+        file = package / "_native_missing.txt"
+        if reason:
+            file.write_text(reason + "\n", encoding="utf-8")
+        else:
+            file.unlink(missing_ok=True)
+
+    def build_extensions(self) -> None:
+        openmp = ["-fopenmp"] if self.compiles(OPENMP_PROBE, ["-fopenmp"]) else []
+        for extension in self.extensions:
+            flags = [*FLAGS, *openmp]
+            extension.extra_compile_args += [*flags, f'-DMINIAPR_FLAGS="{" ".join(["-std=c++17", *flags])}"']
+            extension.extra_link_args += flags
+        super().build_extensions()
+
+    def compiles(self, source: str, flags: list[str]) -> bool:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "probe.cpp")
+            file.write_text(source, encoding="utf-8")
+            try:
+                objects = self.compiler.compile([str(file)], output_dir=folder, extra_postargs=flags)
+                self.compiler.link_executable(objects, str(Path(folder, "probe")), extra_postargs=flags)
+            except Exception:
+                return False
+        return True
+
+
+if sys.platform == "win32":
+    os.environ.setdefault("MINIAPR_NO_EXTENSION", "1")
+ParallelCompile("MINIAPR_JOBS", default=0).install()
+setup(
+    ext_modules=[
+        Pybind11Extension(
+            "miniapr._native",
+            sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/*.cpp")),
+            depends=sorted(str(p.relative_to(ROOT)) for p in [*ROOT.glob("csrc/*.h"), *ROOT.glob("csrc/*.inl")]),
+            cxx_std=17,
+        )
+    ],
+    cmdclass={"build_ext": BuildNative},
+)
