@@ -1,0 +1,1 @@
+"""Supervised fine-tuning on demonstrations: data, packing, optimiser, loop, evaluation."""

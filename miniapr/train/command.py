@@ -1,0 +1,71 @@
+"""The options of `miniapr train`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from miniapr.tasks.countdown import Ranges
+from miniapr.train.data import JOINS
+from miniapr.train.export import export
+from miniapr.train.sft import TrainConfig, train
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options, with the defaults of `TrainConfig`."""
+    config = TrainConfig()
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and model")
+    parser.add_argument("--joins", choices=sorted(JOINS), default=config.joins, help="how forks are packed")
+    parser.add_argument("--seed", type=int, default=config.seed)
+    parser.add_argument("--tokens", type=int, default=config.tokens, help="budget in tokens")
+    parser.add_argument("--layers", type=int, default=config.layers)
+    parser.add_argument("--hidden-size", type=int, default=config.hidden_size)
+    parser.add_argument("--intermediate-size", type=int, default=config.intermediate_size)
+    parser.add_argument("--heads", type=int, default=config.heads)
+    parser.add_argument("--batch-tokens", type=int, default=config.batch_tokens)
+    parser.add_argument("--count", type=int, default=config.ranges.count, help="numbers per problem")
+    parser.add_argument("--high", type=int, default=config.ranges.high, help="largest number")
+    parser.add_argument("--target-high", type=int, default=config.ranges.target_high, help="largest target")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads; weights depend on it")
+
+
+def config_from(args: argparse.Namespace) -> TrainConfig:
+    """The run's options. Raises `ValueError` with the bad number."""
+    return replace(
+        TrainConfig(),
+        joins=args.joins,
+        seed=args.seed,
+        tokens=args.tokens,
+        layers=args.layers,
+        hidden_size=args.hidden_size,
+        intermediate_size=args.intermediate_size,
+        heads=args.heads,
+        batch_tokens=args.batch_tokens,
+        ranges=Ranges(args.count, 1, args.high, 1, args.target_high),
+    )
+
+
+def command_line(args: argparse.Namespace) -> str:
+    """The command that makes this run again: every option that differs from its default."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = ["miniapr", "train"]
+    for name, value in vars(args).items():
+        if any(action.dest == name and action.default != value for action in parser._actions):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, or go on with the run in `--out`, and write the model there."""
+    if args.threads is not None:
+        if args.threads < 1:
+            raise ValueError(f"threads must be at least 1, is {args.threads}")
+        torch.set_num_threads(args.threads)
+    finished = train(config_from(args), args.out)
+    export(finished, args.out, command_line(args))
+    print(f"wrote {args.out / 'model.safetensors'}")

@@ -1,0 +1,94 @@
+"""An endless, seeded stream of packed demonstrations.
+
+Chunk k of a stream is a function of (seed, k) and of the options alone. So the position in the data is two
+integers, and a run that was killed resumes on exactly the batches it would have seen.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from miniapr.tasks.countdown import Problem, Ranges, draw
+from miniapr.tasks.demonstrations import Trajectory, demonstrate, thin
+from miniapr.tasks.vocabulary import Vocabulary
+from miniapr.train.pack import Join, Packed, Packer, batches
+
+JOINS: dict[str, tuple[Join, ...]] = {
+    "both": ("stitch", "reprefill"),
+    "stitch": ("stitch",),
+    "reprefill": ("reprefill",),
+}
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Shares of the stream; what is left are hard problems, whose first try misses."""
+
+    two_numbers: float = 0.08
+    easy: float = 0.2
+    unsolvable: float = 0.03
+    sequential: float = 0.2  # of each kind, told in line
+    every_thread: float = 0.4  # of the forked: all threads kept; otherwise winners and up to three others
+
+
+class Stream:
+    """Makes chunks of batches. Owns options and tables only: `chunk` depends on nothing that came before."""
+
+    def __init__(
+        self, seed: int, joins: str, ranges: Ranges, mixture: Mixture, *, chunk_size: int, batch_tokens: int
+    ) -> None:
+        if joins not in JOINS:
+            raise ValueError(f"joins is one of {', '.join(JOINS)}, got {joins!r}")
+        self.seed, self.joins, self.ranges, self.mixture = seed, JOINS[joins], ranges, mixture
+        self.chunk_size, self.batch_tokens = chunk_size, batch_tokens
+        self.vocabulary = Vocabulary()
+        self.packer = Packer(self.vocabulary)
+
+    def chunk(self, number: int) -> list[list[Packed]]:
+        """The batches of chunk `number`, in training order."""
+        rng = random.Random(f"{self.seed} {number}")
+        sequences = [self._sequence(rng) for _ in range(self.chunk_size)]
+        groups = list(batches(sequences, self.batch_tokens))
+        rng.shuffle(groups)
+        return groups
+
+    def _sequence(self, rng: random.Random) -> Packed:
+        trajectory = self._trajectory(rng)
+        # Drawn whatever the joins are: runs that differ in `joins` alone see the same demonstrations.
+        drawn = rng.choice(JOINS["both"])
+        return self.packer.pack(trajectory, drawn if drawn in self.joins else self.joins[0])
+
+    def _trajectory(self, rng: random.Random) -> Trajectory:
+        mix, kind = self.mixture, rng.random()
+        mode = "sequential" if rng.random() < mix.sequential else "adaptive"
+        if kind < mix.two_numbers:
+            two = Ranges(2, self.ranges.low, self.ranges.high, self.ranges.target_low, self.ranges.target_high)
+            return demonstrate(draw(rng, two, "train"), mode, self.vocabulary)
+        if kind < mix.two_numbers + mix.unsolvable:
+            problem = draw(rng, self.ranges, "train", solvable=False)
+            return self._thinned(demonstrate(problem, mode, self.vocabulary), rng)
+        easy = kind < mix.two_numbers + mix.unsolvable + mix.easy
+        problem = self._solvable(rng, easy)
+        return self._thinned(demonstrate(problem, mode, self.vocabulary), rng)
+
+    def _solvable(self, rng: random.Random, easy: bool) -> Problem:
+        while True:
+            problem = draw(rng, self.ranges, "train")
+            if is_easy(problem, self.vocabulary) == easy:
+                return problem
+
+    def _thinned(self, trajectory: Trajectory, rng: random.Random) -> Trajectory:
+        if not trajectory.threads or rng.random() < self.mixture.every_thread:
+            return trajectory
+        winners = [i for i, won in enumerate(trajectory.wins) if won]
+        losers = [i for i, won in enumerate(trajectory.wins) if not won]
+        least = 0 if winners else 1
+        others = rng.sample(losers, min(len(losers), rng.randint(least, 3)))
+        # The first winner is the one to conclude with. Others stay often: to choose between two is learned last.
+        return thin(trajectory, sorted([*winners[:1], *[i for i in winners[1:] if rng.random() < 0.5], *others]))
+
+
+def is_easy(problem: Problem, vocabulary: Vocabulary) -> bool:
+    """Whether the first try hits, so that nothing is worth forking for."""
+    return not demonstrate(problem, "adaptive", vocabulary).threads

@@ -1,0 +1,238 @@
+"""Supervised fine-tuning: predict the demonstrations' tokens, weighted by how much hangs on them.
+
+Deterministic from its options on one machine and thread count, and resumable: a run that was killed
+continues from its last checkpoint to bit-identical weights, since data, learning rate and order follow from
+two counters.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from miniapr.model.config import ModelConfig
+from miniapr.model.decoder import Decoder
+from miniapr.tasks.countdown import Ranges
+from miniapr.train.data import Mixture, Stream
+from miniapr.train.initialize import initialize
+from miniapr.train.optim import Optimizer
+from miniapr.train.pack import Batch
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that a run depends on, besides machine and thread count. Raises `ValueError` on bad values."""
+
+    joins: str = "both"  # both, stitch or reprefill: how forked demonstrations are packed
+    seed: int = 0
+    tokens: int = 10_000_000  # budget; padding is not counted
+    batch_tokens: int = 2048
+    chunk_size: int = 512  # demonstrations that are sorted by length together
+    hidden_size: int = 128
+    intermediate_size: int = 352
+    layers: int = 4
+    heads: int = 4
+    muon_rate: float = 0.02
+    adam_rate: float = 4e-3
+    warmup_steps: int = 100
+    constant: float = 0.3  # share of the budget at full rate, before it falls linearly
+    floor: float = 0.02  # of the full rate, at the end
+    clip: float = 1.0
+    autocast: bool = True  # bfloat16 matrix products
+    ranges: Ranges = field(default_factory=Ranges)
+    mixture: Mixture = field(default_factory=Mixture)
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "batch_tokens", "chunk_size", "hidden_size", "layers", "heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, is {getattr(self, name)}")
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(f"hidden_size={self.hidden_size} is no even multiple of heads={self.heads}")
+
+    def model(self, vocab_size: int) -> ModelConfig:
+        return ModelConfig(
+            vocab_size=vocab_size,
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.heads,
+            head_dim=self.hidden_size // self.heads,
+            max_position_embeddings=4096,
+        )
+
+
+@dataclass
+class Progress:
+    """Where a run stands: the next batch to train on, and what has happened so far."""
+
+    step: int = 0
+    tokens: int = 0
+    chunk: int = 0
+    batch: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+def rate(config: TrainConfig, progress: Progress) -> float:
+    """The learning rate's scale: linear warm-up in steps, constant, then linear in tokens to the floor."""
+    done = min(1.0, progress.tokens / config.tokens)
+    fall = max(0.0, (done - config.constant) / (1 - config.constant)) if config.constant < 1 else 0.0
+    return min(1.0, (progress.step + 1) / max(1, config.warmup_steps)) * (1 - (1 - config.floor) * fall)
+
+
+def weighted_loss(model: Decoder, batch: Batch) -> Tensor:
+    """Weighted mean cross-entropy of each token given the row before it."""
+    logits = model.dense(batch.tokens, batch.positions, batch.visible)  # [B, T, V]
+    weights = batch.weights[:, 1:].flatten()  # [B * (T-1)]
+    wanted = weights.nonzero().squeeze(1)
+    predicted = logits[:, :-1].flatten(0, 1)[wanted].float()  # [N, V]
+    losses = F.cross_entropy(predicted, batch.tokens[:, 1:].flatten()[wanted], reduction="none")
+    return (losses * weights[wanted]).sum() / weights.sum().clamp_min(1e-9)
+
+
+class Run:
+    """One training run. Owns model, optimiser, stream and progress; nothing outside changes them."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.stream = Stream(
+            config.seed,
+            config.joins,
+            config.ranges,
+            config.mixture,
+            chunk_size=config.chunk_size,
+            batch_tokens=config.batch_tokens,
+        )
+        self.model = initialize(config.model(len(self.stream.vocabulary)), config.seed)
+        self.optimizer = Optimizer(self.model, config.muon_rate, config.adam_rate)
+        self.progress = Progress()
+        self._groups = self.stream.chunk(0)
+
+    @property
+    def finished(self) -> bool:
+        return self.progress.tokens >= self.config.tokens
+
+    def step(self) -> float:
+        """Train on the next batch and return its loss."""
+        progress, config = self.progress, self.config
+        batch = self.stream.packer.collate(self._groups[progress.batch])
+        # At two hundred tokens the fused CPU attention's backward costs more than plain matrix products do.
+        with sdpa_kernel(SDPBackend.MATH):
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.autocast):
+                loss = weighted_loss(self.model, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.optimizer.step(rate(config, progress))
+        self.model.zero_grad(set_to_none=True)
+        progress.step += 1
+        progress.tokens += batch.size
+        progress.batch += 1
+        if progress.batch == len(self._groups):
+            progress.chunk, progress.batch = progress.chunk + 1, 0
+            self._groups = self.stream.chunk(progress.chunk)
+        return float(loss.detach())
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint: one file, moved into place, so that a kill leaves the old or the new one."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}
+        state = json.dumps({"config": asdict(self.config), "progress": asdict(self.progress)})
+        partial = folder / (CHECKPOINT + ".partial")
+        save_file(tensors, partial, metadata={"state": state})
+        partial.replace(folder / CHECKPOINT)
+
+    def restore(self, folder: Path) -> bool:
+        """Take up the checkpoint in `folder`, if there is one. Raises `ValueError` if its options differ."""
+        file = folder / CHECKPOINT
+        if not file.exists():
+            return False
+        with safe_open(file, framework="pt") as handle:
+            state: dict[str, Any] = json.loads(handle.metadata()["state"])
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        ours = json.loads(json.dumps(asdict(self.config)))
+        for name, value in state["config"].items():
+            if ours.get(name) != value:
+                raise ValueError(f"{file} was made with {name}={value}, this run has {name}={ours.get(name)}")
+        groups = {prefix: {} for prefix in ("model", "optimizer")}  # type: dict[str, dict[str, Tensor]]
+        for name, tensor in tensors.items():
+            prefix, _, rest = name.partition(".")
+            groups[prefix][rest] = tensor
+        self.model.load_state_dict(groups["model"])
+        self.progress = Progress(**state["progress"])
+        self.optimizer.load(groups["optimizer"], self.progress.step)
+        self._groups = self.stream.chunk(self.progress.chunk)
+        return True
+
+
+def train(
+    config: TrainConfig,
+    out_dir: str | Path,
+    *,
+    say: Callable[[str], None] = print,
+    stop_after: int | None = None,
+    checkpoint_seconds: float = 60.0,
+    report_steps: int = 50,
+) -> Run:
+    """Train until the token budget is spent, from the last checkpoint in `out_dir` if there is one.
+
+    Says loss, speed and time left every `report_steps`; writes a checkpoint every `checkpoint_seconds` and
+    at the end, never from a handler: an interrupt may fall between two halves of an update. `stop_after`
+    ends the run early, after that many steps in all.
+    """
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(config)
+    if run.restore(folder):
+        say(f"resuming at step {run.progress.step}, {run.progress.tokens:,} tokens")
+    _loop(run, folder, say, stop_after, checkpoint=checkpoint_seconds, report=report_steps)
+    run.save(folder)
+    return run
+
+
+def _loop(
+    run: Run,
+    folder: Path,
+    say: Callable[[str], None],
+    stop_after: int | None,
+    *,
+    checkpoint: float,
+    report: int,
+) -> None:
+    start, before = time.perf_counter(), replace(run.progress)
+    saved, losses = start, []
+    while not run.finished and (stop_after is None or run.progress.step < stop_after):
+        losses.append(run.step())
+        now, progress = time.perf_counter(), run.progress
+        progress.seconds = before.seconds + now - start
+        if not math.isfinite(losses[-1]):
+            raise FloatingPointError(f"the loss is {losses[-1]} at step {progress.step}")
+        if progress.step % report == 0 or run.finished:
+            loss = sum(losses) / len(losses)
+            losses.clear()
+            progress.curve.append(
+                {"step": progress.step, "tokens": progress.tokens, "seconds": progress.seconds, "loss": loss}
+            )
+            speed = (progress.tokens - before.tokens) / (now - start)
+            left = max(0, run.config.tokens - progress.tokens) / speed
+            say(
+                f"step {progress.step:5d}  {progress.tokens / run.config.tokens:4.0%}  loss {loss:7.4f}  "
+                f"rate {rate(run.config, progress):5.3f}  {speed:6.0f} tokens/s  {left / 60:4.1f} min left"
+            )
+        if now - saved > checkpoint:
+            run.save(folder)
+            saved = now

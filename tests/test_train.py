@@ -1,0 +1,252 @@
+"""Packing, optimiser and training loop."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from miniapr.model import bundle
+from miniapr.tasks.countdown import Problem, Ranges, draw, split_of
+from miniapr.tasks.demonstrations import Trajectory, demonstrate, thin
+from miniapr.tasks.vocabulary import Vocabulary
+from miniapr.train import command
+from miniapr.train.data import Mixture, Stream, is_easy
+from miniapr.train.evaluate import evaluate, held_out, summarize
+from miniapr.train.initialize import initialize
+from miniapr.train.optim import Optimizer, orthogonalize
+from miniapr.train.pack import Packer, Weights, batches
+from miniapr.train.sft import Progress, TrainConfig, rate, train
+
+VOCABULARY = Vocabulary()
+WEIGHTS = Weights()
+PACKER = Packer(VOCABULARY, WEIGHTS)
+TINY = TrainConfig(
+    tokens=60_000, batch_tokens=600, chunk_size=8, hidden_size=16, intermediate_size=24, layers=1, heads=2
+)
+
+
+def hard(seed: int) -> Trajectory:
+    rng = random.Random(seed)
+    while not (trajectory := demonstrate(draw(rng, Ranges()), "adaptive", VOCABULARY)).threads:
+        pass
+    return trajectory
+
+
+def bounds(trajectory: Trajectory) -> list[tuple[int, int]]:
+    """Begin and end, in the dense form, of what precedes the fork, each thread, and what follows the join."""
+    parts = [(*trajectory.prompt, *trajectory.before), *trajectory.threads, trajectory.after]
+    out, begin = [], 0
+    for part in parts:
+        out.append((begin, begin + len(part)))
+        begin += len(part)
+    return out
+
+
+@given(st.integers(0, 200))
+@settings(deadline=None, max_examples=25)
+def test_stitch_isolates_siblings_and_the_join_sees_all(seed: int) -> None:
+    trajectory = hard(seed)
+    packed = PACKER.pack(trajectory, "stitch")
+    root, *threads, after = bounds(trajectory)
+    assert packed.visible[root[0] : root[1], root[1] :].sum() == 0
+    for one in threads:
+        rows = packed.visible[one[0] : one[1]]
+        assert rows[:, : root[1]].all()
+        assert packed.positions[one[0]] == root[1]
+        for other in threads:
+            if other != one:
+                assert not rows[:, other[0] : other[1]].any()
+        own = rows[:, one[0] : one[1]]
+        assert torch.equal(own, torch.ones_like(own).tril())
+    assert packed.visible[after[0] : after[1], : after[0]].all()
+    assert packed.positions[after[0]] == root[1] + max(stop - start for start, stop in threads)
+
+
+@given(st.integers(0, 200))
+@settings(deadline=None, max_examples=25)
+def test_reprefill_is_plain_causal_text_of_the_same_tokens(seed: int) -> None:
+    trajectory = hard(seed)
+    packed, stitched = PACKER.pack(trajectory, "reprefill"), PACKER.pack(trajectory, "stitch")
+    assert torch.equal(packed.tokens, stitched.tokens)
+    assert torch.equal(packed.weights, stitched.weights)
+    assert torch.equal(packed.positions, torch.arange(len(packed)))
+    assert torch.equal(packed.visible, torch.ones_like(packed.visible).tril())
+
+
+def test_what_the_engine_forces_is_not_learned_and_decisions_weigh_most() -> None:
+    trajectory = demonstrate(Problem((3, 7, 8), 29), "adaptive", VOCABULARY)
+    packed = PACKER.pack(trajectory, "stitch")
+    weights = dict.fromkeys(("hit", "miss", "<plan>"), WEIGHTS.verdict)
+    words = [VOCABULARY.words[int(i)] for i in packed.tokens]
+    for word, weight in zip(words, packed.weights.tolist(), strict=True):
+        assert weight == weights.get(word, weight)
+    _, *threads, after = bounds(trajectory)
+    assert packed.weights[: len(trajectory.prompt)].sum() == 0
+    for begin, _ in threads:
+        assert packed.weights[begin : begin + 4].sum() == 0
+        assert packed.weights[begin + 4] > 0
+    assert packed.weights[after[0]] == 0
+    begin = words.index("answer")
+    assert set(packed.weights[begin:].tolist()) == {WEIGHTS.answer}
+    assert set(packed.weights[after[0] + 1 : begin].tolist()) == {WEIGHTS.conclusion}
+    easy = PACKER.pack(demonstrate(Problem((3, 7, 8), 18), "adaptive", VOCABULARY), "stitch")
+    assert easy.weights[-1] == WEIGHTS.answer
+
+
+def test_thinning_keeps_the_plan_and_the_conclusion() -> None:
+    trajectory = demonstrate(Problem((3, 7, 8), 29), "adaptive", VOCABULARY)
+    thinned = thin(trajectory, [1, 7])
+    assert thinned.before == trajectory.before and thinned.after == trajectory.after
+    assert thinned.threads == (trajectory.threads[1], trajectory.threads[7])
+    assert thinned.wins == (False, True)
+
+
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=12), st.integers(1, 2000))
+@settings(deadline=None, max_examples=25)
+def test_batches_hold_every_sequence_once_within_the_budget(seeds: list[int], budget: int) -> None:
+    sequences = [PACKER.pack(hard(seed), "stitch") for seed in seeds]
+    groups = list(batches(sequences, budget))
+    assert sorted(map(id, sequences)) == sorted(id(s) for group in groups for s in group)
+    for group in groups:
+        assert len(group) == 1 or len(group) * max(map(len, group)) <= budget
+
+
+def test_padding_sees_itself_and_weighs_nothing() -> None:
+    sequences = [PACKER.pack(hard(seed), "stitch") for seed in (1, 2, 3)]
+    batch = PACKER.collate(sequences)
+    assert batch.visible.any(-1).all()
+    for row, sequence in enumerate(sequences):
+        end = len(sequence)
+        assert torch.equal(batch.visible[row, :end, :end], sequence.visible)
+        assert not batch.visible[row, :end, end:].any()
+        assert batch.weights[row, end:].sum() == 0
+    assert batch.size == sum(map(len, sequences))
+
+
+def test_the_stream_is_a_function_of_seed_and_chunk_and_holds_no_held_out_problem() -> None:
+    def stream(seed: int) -> Stream:
+        return Stream(seed, "both", Ranges(), Mixture(), chunk_size=60, batch_tokens=2000)
+
+    first, again, other = stream(1).chunk(7), stream(1).chunk(7), stream(2).chunk(7)
+    assert all(
+        torch.equal(a.tokens, b.tokens) for x, y in zip(first, again, strict=True) for a, b in zip(x, y, strict=True)
+    )
+    assert [len(s) for g in first for s in g] != [len(s) for g in other for s in g]
+    arrow, colon = VOCABULARY.ids["->"], VOCABULARY.ids[":"]
+    for sequence in (s for group in first for s in group):
+        ids = sequence.tokens.tolist()
+        split = ids.index(arrow)
+        assert ids[split + 2] == colon
+        assert split_of(Problem(tuple(ids[2:split]), ids[split + 1])) == "train"
+
+
+def test_streams_that_differ_in_joins_alone_hold_the_same_demonstrations() -> None:
+    chunks = [
+        Stream(1, joins, Ranges(), Mixture(), chunk_size=30, batch_tokens=2000).chunk(0)
+        for joins in ("both", "stitch", "reprefill")
+    ]
+    texts = [[s.tokens.tolist() for group in chunk for s in group] for chunk in chunks]
+    assert texts[0] == texts[1] == texts[2]
+    straight = [[bool((s.positions.diff() == 1).all()) for g in chunk for s in g] for chunk in chunks]
+    assert all(straight[2]) and not all(straight[1]) and sum(straight[1]) < sum(straight[0]) < sum(straight[2])
+
+
+def test_easy_means_the_first_try_hits() -> None:
+    assert is_easy(Problem((3, 7, 8), 18), VOCABULARY)
+    assert not is_easy(Problem((3, 7, 8), 29), VOCABULARY)
+
+
+def test_orthogonalize_flattens_the_singular_values() -> None:
+    matrices = torch.randn(3, 32, 80, generator=torch.Generator().manual_seed(0))
+    for shape in (matrices, matrices.mT):
+        values = torch.linalg.svdvals(orthogonalize(shape))
+        assert values.min() > 0.5 and values.max() < 1.4
+
+
+def test_the_rate_warms_up_stays_and_falls() -> None:
+    config = TrainConfig(tokens=1000, warmup_steps=10)
+    assert rate(config, Progress(step=0)) == pytest.approx(0.1)
+    assert rate(config, Progress(step=50, tokens=300)) == 1
+    assert rate(config, Progress(step=50, tokens=1000)) == pytest.approx(config.floor)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    def quiet(_: str) -> None:
+        return None
+
+    whole = train(TINY, tmp_path / "whole", say=quiet, stop_after=23)
+    train(TINY, tmp_path / "cut", say=quiet, stop_after=9)
+    resumed = train(TINY, tmp_path / "cut", say=quiet, stop_after=23)
+    assert whole.progress.step == resumed.progress.step == 23
+    assert whole.progress.tokens == resumed.progress.tokens
+    for (name, a), b in zip(whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    for name, tensor in whole.optimizer.tensors().items():
+        assert torch.equal(tensor, resumed.optimizer.tensors()[name]), name
+    with pytest.raises(ValueError, match="seed"):
+        train(TrainConfig(**{**vars(TINY), "seed": 5}), tmp_path / "cut", say=quiet, stop_after=24)
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    said: list[str] = []
+    run = train(TINY, tmp_path, say=said.append, report_steps=20, stop_after=100)
+    losses = [point["loss"] for point in run.progress.curve]
+    assert losses[-1] < 0.8 * losses[0]
+    assert "tokens/s" in said[0] and "min left" in said[0]
+    assert json.dumps(run.progress.curve)
+
+
+@pytest.mark.parametrize("bad", [{"tokens": 0}, {"heads": 3}, {"joins": "neither"}])
+def test_bad_options_are_named(bad: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        train(TrainConfig(**bad), tmp_path, stop_after=0)  # type: ignore[arg-type]
+
+
+def test_the_optimizer_splits_by_kind() -> None:
+    model = initialize(TINY.model(len(VOCABULARY)), 0)
+    optimizer = Optimizer(model)
+    assert all("_proj" in name for name in optimizer.matrices)
+    assert {"model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"} <= optimizer.others.keys()
+
+
+def test_the_command_trains_exports_and_says_how_it_was_made(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    sizes = {"--tokens": 1500, "--layers": 1, "--hidden-size": 16, "--intermediate-size": 24, "--heads": 2}
+    options = [str(word) for pair in sizes.items() for word in pair] + ["--joins", "stitch"]
+    args = parser.parse_args([*options, "--out", str(tmp_path)])
+    command.run(args)
+    loaded = bundle.load(tmp_path)
+    made = loaded.about["provenance"]["command"]
+    assert "--joins stitch" in made and "--tokens 1500" in made and "--seed" not in made
+    assert loaded.control["plan_end"] == "</plan>"
+    assert loaded.model.config.num_hidden_layers == 1
+    assert (tmp_path / "model.safetensors").stat().st_size < 100_000
+    assert json.loads((tmp_path / "curve.json").read_text())
+
+
+def test_held_out_problems_are_distinct_seeded_and_of_their_split() -> None:
+    problems = held_out("sets", 30, 1, Ranges())
+    assert problems == held_out("sets", 30, 1, Ranges())
+    assert len({(p.descending, p.target) for p in problems}) == 30
+    assert all(split_of(p) == "sets" for p in problems)
+
+
+def test_a_summary_of_nothing_divides_by_nothing() -> None:
+    assert summarize([], ["stitch"])["correct"] == {"stitch": None}
+
+
+def test_the_shipped_model_forks_on_hard_problems_and_solves_them_after_every_join() -> None:
+    report = evaluate(bundle.SHIPPED / "countdown", {"pairs": 25}, seed=7)["pairs"]
+    adaptive = report["adaptive"]
+    assert all(share >= 0.88 for share in adaptive["correct"].values())
+    assert adaptive["forked_easy"] in (0.0, None) and adaptive["forked_hard"] == 1.0
+    assert report["sequential"]["correct"]["sequential"] >= 0.88
+    assert report["sequential"]["forked_hard"] == 0.0
