@@ -4,7 +4,7 @@
 
     bundle = miniapr.load()                                    # the model that ships with the package
     engine = miniapr.Engine(bundle.model, bundle.tokenizer)
-    root = engine.start([1, 2, 3])
+    root = engine.start("8 7 3 -> 29 :")
     left, right = engine.fork(root, 2)
 
 Reading order: kv/span.py, kv/unroll.py, engine/joins.py, ops/reference.py, model/decoder.py, kv/cache.py,
@@ -17,6 +17,8 @@ from .engine.operations import All, Decode, Extend, Fork, Join, Release, Settle,
 from .engine.sampling import Sampling
 from .kv.span import Piece, Span, View
 from .kv.unroll import unroll
+from .methods.adaptive import adaptive
+from .methods.grammar import Control, read_plan
 from .model.bundle import Bundle, load
 
 __version__ = "0.1.0"
@@ -26,6 +28,7 @@ __all__ = [
     "Branch",
     "Bundle",
     "Completion",
+    "Control",
     "Decode",
     "Engine",
     "Extend",
@@ -39,6 +42,8 @@ __all__ = [
     "Span",
     "Start",
     "View",
+    "adaptive",
     "load",
+    "read_plan",
     "unroll",
 ]

@@ -108,9 +108,13 @@ class Engine(ByHand):
             if quiet > 2:  # one quiet step is normal: an operation begins, and samples in the next
                 raise RuntimeError(f"the engine is stuck: nothing can be done for {request}")
 
-    def abort(self, request: Request) -> None:
-        """End a request now, in whatever state it is; a second time does nothing (F38, F39)."""
-        self.end(request, "aborted")
+    def abort(self, what: Request | Branch) -> None:
+        """End a request, or one branch with all below it, now and in whatever state it is; a second time does
+        nothing (F38, F39). Whoever waits for an aborted branch is told so."""
+        if isinstance(what, Request):
+            self.end(what, "aborted")
+        else:
+            self.branching.close(what, "aborted")
 
     def step(self) -> list[Event]:
         """One step; returns what happened in it."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .branch import Branch, Completion, Goal
 from .joins import JOINS, READ_KV
 from .joins import Join as JoinRule
-from .request import Program, Request, Task
+from .request import Operation, Program, Request, Task
 from .sampling import Sampling
 from .stopping import TextStream
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Start:
+class Start(Operation):
     """A new root. ``prompt`` is text (control tokens cannot enter this way) or token ids. Gives a Branch."""
 
     prompt: str | Sequence[int]
@@ -28,18 +28,12 @@ class Start:
         tokens = engine.tokenizer.encode(self.prompt) if isinstance(self.prompt, str) else list(self.prompt)
         self.branch = engine.branching.start(request, tokens, self.sampling)
 
-    def done(self) -> bool:
-        return True
-
     def result(self, engine: Engine) -> Branch:
         return self.branch
 
-    def needs(self) -> Iterable[Branch]:
-        return ()
-
 
 @dataclass
-class Decode:
+class Decode(Operation):
     """Decode branches together, one token each a step, until each has stopped. Gives Completions in order.
 
     until       control tokens (ids or names) that end a branch
@@ -64,6 +58,8 @@ class Decode:
             branch.require("decode")
             if branch.request is not request:
                 raise ValueError(f"branch {branch.id} belongs to request {branch.request.id}, not {request.id}")
+            if branch.decoding:
+                raise ValueError(f"branch {branch.id} is already decoding")
             if branch.logits is None and not branch.span.behind:
                 raise ValueError(f"branch {branch.id} has no token to go on from: give it some")
         limit = request.limits.tokens if self.max_tokens is None else self.max_tokens
@@ -82,7 +78,7 @@ class Decode:
 
 
 @dataclass
-class Settle:
+class Settle(Operation):
     """Compute branches up to their last token, so that ``logits`` says what comes next. Gives the branches."""
 
     branches: Sequence[Branch]
@@ -104,7 +100,7 @@ class Settle:
 
 
 @dataclass
-class Extend:
+class Extend(Operation):
     """Append given tokens or text to a branch. Gives the branch."""
 
     branch: Branch
@@ -115,18 +111,12 @@ class Extend:
         tokens = engine.tokenizer.encode(self.tokens) if isinstance(self.tokens, str) else list(self.tokens)
         engine.branching.extend(self.branch, tokens)
 
-    def done(self) -> bool:
-        return True
-
     def result(self, engine: Engine) -> Branch:
         return self.branch
 
-    def needs(self) -> Iterable[Branch]:
-        return ()
-
 
 @dataclass
-class Fork:
+class Fork(Operation):
     """Split a branch: one child for each seed (token ids that it begins with), or ``n`` unseeded ones.
 
     Costs no computing and no copying: children attend to what the parent wrote. The parent waits until
@@ -157,7 +147,7 @@ class Fork:
 
 
 @dataclass
-class Join:
+class Join(Operation):
     """Make branches one again, by one of the rules in ``joins.py`` (by name, or your own function).
 
     Branches of the parent that are not named are let go. ``then`` are tokens to go on with, such as the
@@ -207,7 +197,7 @@ class Join:
 
 
 @dataclass
-class Release:
+class Release(Operation):
     """Let branches (and their children) go; their text stays readable. Releasing twice is fine."""
 
     branches: Sequence[Branch]
@@ -216,18 +206,9 @@ class Release:
         for branch in self.branches:
             engine.branching.close(branch, "released")
 
-    def done(self) -> bool:
-        return True
-
-    def result(self, engine: Engine) -> None:
-        return None
-
-    def needs(self) -> Iterable[Branch]:
-        return ()
-
 
 @dataclass
-class All:
+class All(Operation):
     """Run several programs of one tree at the same time, each at its own pace. Gives their values in order."""
 
     programs: Sequence[Program]

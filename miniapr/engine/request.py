@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..kv.span import Span
 from ..model.tokenizer import Tokenizer
@@ -13,19 +13,23 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 
-class Operation(Protocol):
+class Operation:
     """What a program yields. ``begin`` checks and starts it, ``result`` ends it once it is ``done``.
 
     ``needs`` names the branches that the engine must compute or decode until then.
     """
 
-    def begin(self, engine: Engine, request: Request) -> None: ...
+    def begin(self, engine: Engine, request: Request) -> None:
+        """Raises ValueError if it cannot be done; nothing has changed then."""
 
-    def done(self) -> bool: ...
+    def done(self) -> bool:
+        return True
 
-    def result(self, engine: Engine) -> Any: ...
+    def result(self, engine: Engine) -> Any:
+        return None
 
-    def needs(self) -> Iterable[Branch]: ...
+    def needs(self) -> Iterable[Branch]:
+        return ()
 
 
 Program = Generator[Operation, Any, Any]

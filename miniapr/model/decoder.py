@@ -55,8 +55,8 @@ class Attention(nn.Module):
         q = self.q_proj(x).unflatten(-1, heads)  # [..., Hq, D]
         k = self.k_proj(x).unflatten(-1, heads)  # [..., H, D]
         v = self.v_proj(x).unflatten(-1, heads)  # [..., H, D]
-        q = rotate(q, cos, sin, self.config.rope_interleaved)
-        k = rotate(k, cos, sin, self.config.rope_interleaved)
+        q = rotate(q, cos, sin, self.config.rope_interleaved).to(x.dtype)
+        k = rotate(k, cos, sin, self.config.rope_interleaved).to(x.dtype)
         out: Tensor = self.o_proj(attend(layer, q, k, v).flatten(-2))
         return out
 

@@ -23,6 +23,9 @@ def angles(positions: Tensor, head_dim: int, theta: float) -> Tensor:
 
 
 def cos_sin(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """cos and sin of the rotation to each position, [..., head_dim / 2] each."""
-    turn = angles(positions, head_dim, theta)
+    """cos and sin of the rotation to each position, [..., head_dim / 2] each, for vectors of type ``dtype``.
+
+    In float32 at least: bfloat16 tells cosines apart by 1/256 only, so far positions would melt together.
+    """
+    turn, dtype = angles(positions, head_dim, theta), torch.promote_types(dtype, torch.float32)
     return turn.cos().to(dtype), turn.sin().to(dtype)

@@ -6,7 +6,7 @@ spells: otherwise a user who writes "<plan>" could make the engine fork (faults 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import tokenizers
@@ -42,6 +42,10 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, control tokens included by name."""
         return self._inner.decode(list(ids), skip_special_tokens=False)
+
+    def ids(self, tokens: Iterable[str]) -> list[int]:
+        """Ids of tokens by their exact names, control tokens included: not for what a user wrote."""
+        return [self.id(token) for token in tokens]
 
     def id(self, token: str) -> int:
         """The id of one token by its exact name, control tokens included."""
