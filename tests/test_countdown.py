@@ -192,12 +192,8 @@ def test_fork_grammar(problem: Problem) -> None:
 def test_a_fixed_demonstration_reads_as_documented() -> None:
     problem = Problem((3, 7, 8), 29)
     trajectory = demo.demonstrate(problem, "adaptive", VOCABULARY)
-    assert (
-        VOCABULARY.decode(trajectory.prompt) == demo.prompt_text(problem) == "<bos> <adaptive> 8 7 3 -> 29 :"
-    )
-    assert VOCABULARY.decode(trajectory.before).startswith(
-        "8 + 7 = 15 , 3 : + 18 - 12 * 45 / 5 miss <plan> 8 - 7"
-    )
+    assert VOCABULARY.decode(trajectory.prompt) == demo.prompt_text(problem) == "<bos> <adaptive> 8 7 3 -> 29 :"
+    assert VOCABULARY.decode(trajectory.before).startswith("8 + 7 = 15 , 3 : + 18 - 12 * 45 / 5 miss <plan> 8 - 7")
     assert (
         VOCABULARY.decode(trajectory.threads[-1])
         == "<thread> 7 * 3 = 21 , 8 : + 29 hit 7 * 3 = 21 ; 21 + 8 = 29 </thread>"

@@ -129,7 +129,7 @@ def test_batch_mates_change_nothing(backend: Operations) -> None:
     together = case.run(backend)
     for row in (0, 7, 19):
         alone = PlanBuilder()
-        (run, visible, shift), = case.seen[row]
+        ((run, visible, shift),) = case.seen[row]
         alone.see("prompt", run.blocks, run.first, visible, shift, 1, 0)
         alone.end_rows(1)
         one = dataclasses.replace(case, q=case.q[row : row + 1], plan=alone.build())

@@ -181,7 +181,7 @@ class Engine(ByHand):
         except Exception:  # one row's fault must not be another's: choose one by one
             for branch in ready:
                 try:
-                    if branch.logits is not None:
+                    if branch.goal and branch.logits is not None:
                         self._choose([branch])
                 except Exception as error:
                     self._fail(branch.request, error)
@@ -197,7 +197,11 @@ class Engine(ByHand):
                 branch.rng.setstate(state)
             raise
         for branch, token in zip(branches, tokens, strict=True):
-            self._accept(branch, token)
+            try:
+                if branch.goal:  # its tree may have failed at a branch before it
+                    self._accept(branch, token)
+            except Exception as error:
+                self._fail(branch.request, error)
 
     def _accept(self, branch: Branch, token: Token) -> None:
         branch.sampled_at = len(branch.span.tokens)
@@ -237,16 +241,11 @@ class Engine(ByHand):
                         raise error
                     self._run(own)
                 except Exception as fault:
-                    self._undo(own)
+                    self.scheduler.undo(own)
                     self._fail(request, fault)
         except BaseException:  # Ctrl-C: nothing was computed, nothing is half done
-            self._undo(jobs)
+            self.scheduler.undo(jobs)
             raise
-
-    def _undo(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            self.kv.shrink(job.span)
-            job.request.growing = None
 
     def _run(self, jobs: list[Job]) -> None:
         self.runner.forward(jobs)

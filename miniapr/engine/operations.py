@@ -130,6 +130,8 @@ class Fork(Operation):
         self._seeds = [()] * self.seeds if isinstance(self.seeds, int) else list(self.seeds)
         self.branch.require("fork")
         limits = self.branch.request.limits
+        if not self._seeds:
+            raise ValueError(f"a fork needs at least one branch, is asked for {self.seeds}")
         if len(self._seeds) > limits.width:
             raise ValueError(f"{len(self._seeds)} branches asked for, the limit on width is {limits.width}")
         if self.branch.depth >= limits.depth:

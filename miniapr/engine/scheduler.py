@@ -152,6 +152,20 @@ class Scheduler:
         """The step's work, with room made for it: decoding branches first, then longer runs in chunks."""
         self.admit()
         chosen: list[Job] = []
+        try:
+            self._choose(chosen, fail)
+        except BaseException:  # Ctrl-C: what was taken and will not be written to goes back
+            self.undo(chosen)
+            raise
+        return [job for job in chosen if job.request.resident]  # others were preempted for an older one
+
+    def undo(self, jobs: Iterable[Job]) -> None:
+        """Give back the blocks of jobs that were not computed."""
+        for job in jobs:
+            self.kv.shrink(job.span)
+            job.request.growing = None
+
+    def _choose(self, chosen: list[Job], fail: Callable[[Request, Exception], None]) -> None:
         budget = self.max_batch_tokens
         for job in sorted(self._wishes(fail), key=lambda job: job.stop - job.start > 1):  # stable: oldest first
             request, span = job.request, job.span
@@ -168,7 +182,6 @@ class Scheduler:
                 request.growing = span
             chosen.append(Job(request, span, job.view, job.start, stop, job.branch))
             budget -= stop - job.start
-        return [job for job in chosen if job.request.resident]  # others were preempted for an older one
 
     def _wishes(self, fail: Callable[[Request, Exception], None]) -> Iterable[Job]:
         wishes: list[Job] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -88,19 +88,19 @@ class KVCache:
             raise PoolFull(f"{blocks} blocks wanted, {self.available} of {len(self.pool)} available")
         evicted = 0
         while self.pool.free < blocks:
-            leaf, held = next(self._idle_leaves())
+            leaf, held = self._next_leaf()
             self.tree.remove(leaf)
             self._tree_refs[held] -= 1
             self.drop((leaf.piece,) if leaf.piece else ())
             evicted += 1
         return evicted
 
-    def _idle_leaves(self) -> Iterator[tuple[Node, list[int]]]:
-        """Leaves with blocks that only the tree holds, least recently used first."""
-        for leaf in self.tree.leaves():
-            held = self.blocks(leaf.piece) if leaf.piece else []
-            if (self.pool.refs[held] == self._tree_refs[held]).any():
-                yield leaf, held
+    def _next_leaf(self) -> tuple[Node, list[int]]:
+        """The least recently used leaf with blocks that only the tree holds; if there is none, the least recently
+        used one: its blocks stay with who reads them, and it uncovers an edge above that nobody reads."""
+        leaves = [(leaf, self.blocks(leaf.piece) if leaf.piece else []) for leaf in self.tree.leaves()]
+        idle = ((leaf, held) for leaf, held in leaves if (self.pool.refs[held] == self._tree_refs[held]).any())
+        return next(idle, leaves[0])
 
     def flush(self) -> None:
         """Forget every cached prefix: after a change of weights their KV is another model's (F18)."""

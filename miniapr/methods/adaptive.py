@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Decode, Extend, Fork, Join, Start
+from ..engine.operations import All, Decode, Extend, Fork, Join, Release, Start
 from ..engine.request import Program
 from ..engine.sampling import Sampling
 from .grammar import Control, read_plan
@@ -32,7 +32,7 @@ def think(branch: Branch, control: Control, how: str, max_tokens: int | None = N
     """Decode; where the model has written a plan, think in every branch at once and join; and so on.
 
     A plan that leaves nothing to fork into (malformed, too deep, no room in the context) goes straight to
-    its conclusion.
+    its conclusion. Where the context has no room for what the threads wrote, the branch ends with its plan.
     """
     while True:
         (done,) = yield Decode([branch], until=control.ends, max_tokens=max_tokens)
@@ -41,9 +41,22 @@ def think(branch: Branch, control: Control, how: str, max_tokens: int | None = N
         threads = yield from fork_plan(branch, control)
         if threads:
             yield All([think_thread(thread, control, how, max_tokens) for thread in threads])
-            yield Join(branch, threads, how, then=(control.join,))
-        else:
-            yield Extend(branch, (control.join,))
+            try:
+                yield Join(branch, threads, how, then=(control.join,))
+            except ValueError:
+                yield Release(threads)
+                return
+        elif not (yield from append(branch, control.join)):
+            return
+
+
+def append(branch: Branch, token: int) -> Program:
+    """Append a control token. Gives whether there was room in the context."""
+    try:
+        yield Extend(branch, (token,))
+    except ValueError:
+        return False
+    return True
 
 
 def fork_plan(branch: Branch, control: Control) -> Program:
@@ -61,7 +74,4 @@ def think_thread(branch: Branch, control: Control, how: str, max_tokens: int | N
     """Think in one branch of a fork. A thread cut short by a limit is closed, so that what is joined is well formed."""
     yield from think(branch, control, how, max_tokens)
     if branch.state == "alive" and branch.tokens[-1] != control.thread_end:
-        try:
-            yield Extend(branch, (control.thread_end,))
-        except ValueError:  # not even one token fits; it is joined as it is
-            return
+        yield from append(branch, control.thread_end)  # if not even that fits, it is joined as it is

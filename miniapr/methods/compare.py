@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..engine.branch import Branch
 from ..engine.engine import Engine
-from ..engine.operations import All, Decode, Extend, Join, Release, Settle, Start
+from ..engine.operations import All, Decode, Join, Release, Settle, Start
 from ..engine.request import Program
 from ..engine.sampling import Sampling
-from .adaptive import fork_plan, think, think_thread
+from .adaptive import append, fork_plan, think, think_thread
 from .grammar import Control
 
 JOINS = ("stitch", "stitch_contiguous", "stitch_copied", "reprefill")
@@ -64,6 +64,7 @@ class Comparison:
 
     before         what the model wrote up to the fork, or to the end if it did not fork
     fork_position  RoPE index at which every thread begins; None: no fork
+    left_out       joins that could not be made, and why
     critical_path  tokens decoded one after the other: plan, longest thread, conclusion of the first join
     total_tokens   decoded in all, with the conclusion of the first join only
     """
@@ -72,6 +73,7 @@ class Comparison:
     fork_position: int | None = None
     threads: list[Thread] = field(default_factory=list)
     joins: dict[str, Joined] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     critical_path: int = 0
     total_tokens: int = 0
 
@@ -94,8 +96,7 @@ def compare(
         planned = done.finish == "stop" and root.tokens[-1] == control.plan_end
         branches: list[Branch] = (yield from fork_plan(root, control)) if planned else []
         if not branches:  # easy enough to answer at once, or a plan that cannot be followed
-            if planned:
-                yield Extend(root, (control.join,))
+            if planned and (yield from append(root, control.join)):
                 yield from think(root, control, joins[0], max_tokens)
             return
         result.fork_position = root.position
@@ -112,17 +113,20 @@ def compare(
     logprobs: dict[str, Tensor] = {}
     for how in joins:
         begun = clock()
-        joined: Branch = yield Join(root, branches, how, then=(control.join,), keep=True)
+        try:
+            joined: Branch = yield Join(root, branches, how, then=(control.join,), keep=True)
+        except ValueError as error:  # no room in the context
+            result.left_out[how] = str(error)
+            continue
         yield Settle([joined])
         seconds = clock() - begun
         assert joined.logits is not None and joined.join_cost is not None
         logprobs[how] = joined.logits.double().log_softmax(-1)
-        mark = len(joined.history)
-        yield from think(joined, control, how, max_tokens)
+        mark, position, cost = len(joined.history), joined.joined_at, joined.join_cost
+        yield from think(joined, control, how, max_tokens)  # which may fork and join again
         text = engine.tokenizer.decode(joined.history[mark:])
-        cost = joined.join_cost
         result.joins[how] = Joined(
-            position=joined.joined_at,
+            position=position,
             tokens_recomputed=cost["recomputed"],
             tokens_reused=cost["reused"],
             bytes_moved=cost["bytes_moved"],
@@ -132,8 +136,8 @@ def compare(
             tokens=joined.critical - longest,
         )
         yield Release([joined])
-    first = result.joins[joins[0]]
-    result.critical_path, result.total_tokens = longest + first.tokens, decoded + first.tokens
+    for first in list(result.joins.values())[:1]:
+        result.critical_path, result.total_tokens = longest + first.tokens, decoded + first.tokens
     if "reprefill" in logprobs:
         _distances(result.joins, logprobs)
 

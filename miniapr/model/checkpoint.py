@@ -34,7 +34,7 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32, device: str = "
             raise ValueError(f"no model in {folder}: {file.name} is missing")
     try:
         config = ModelConfig.from_dict(json.loads(config_file.read_text()))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
         raise ValueError(f"{config_file} is not a model configuration: {error}") from error
     try:
         tensors = load_file(weights_file, device=device)

@@ -45,6 +45,8 @@ class ModelConfig:
             raise ValueError(f"hidden_act {raw['hidden_act']!r} is not supported, only 'silu'")
         if raw.get("rope_scaling"):
             raise ValueError(f"rope_scaling {raw['rope_scaling']!r} is not supported")
+        if (kind := (raw.get("rope_parameters") or {}).get("rope_type", "default")) != "default":
+            raise ValueError(f"rope_type {kind!r} is not supported, only 'default'")
         for flag in ("attention_bias", "mlp_bias"):
             if raw.get(flag):
                 raise ValueError(f"{flag} is not supported")

@@ -1,0 +1,27 @@
+"""Profiles and fixtures of the whole suite. Set MINIAPR_HYPOTHESIS=thorough for a long search."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from helpers import backend_or_skip
+from hypothesis import HealthCheck, settings
+
+from miniapr.ops import Operations
+
+torch.set_num_threads(1)
+
+SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, max_examples=200, suppress_health_check=SLOW_IS_FINE, print_blob=True
+)
+settings.register_profile("thorough", deadline=None, max_examples=2000, suppress_health_check=SLOW_IS_FINE)
+settings.load_profile(os.environ.get("MINIAPR_HYPOTHESIS", "ci"))
+
+
+@pytest.fixture(params=["reference", "cpp"])
+def backend(request: pytest.FixtureRequest) -> Operations:
+    """Every implementation of the operations that runs on a CPU."""
+    return backend_or_skip(request.param)

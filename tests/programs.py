@@ -1,0 +1,241 @@
+"""Random programs over branches, the disturbances that befall them, and the run that judges them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from helpers import VOCAB, assert_nothing_held, distance, make_engine, poison, small_model
+from hypothesis import event
+from hypothesis import strategies as st
+from shadow import Shadow, oracle
+
+from miniapr.engine import operations as op
+from miniapr.engine.branch import Branch
+from miniapr.engine.engine import Engine
+from miniapr.engine.joins import message
+from miniapr.engine.request import Program, Request
+from miniapr.engine.sampling import Sampling
+from miniapr.kv.span import ancestry
+from miniapr.model.decoder import Decoder
+
+HOW = ("stitch", "stitch_contiguous", "stitch_copied", "reprefill", "select", "message")
+MAX_LEAVES = 6
+MAX_TOKENS = 60  # of one branch's history
+
+
+@dataclass(frozen=True)
+class Act:
+    """One operation. ``who``, ``which`` choose among what is there when its turn comes."""
+
+    kind: str
+    who: int = 0
+    which: int = 0
+    tokens: tuple[int, ...] = ()
+    seeds: tuple[tuple[int, ...], ...] = ()
+    how: str = "stitch"
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """Before step ``step``: preempt or abort request ``which``, evict ``which`` blocks, or flush the cache."""
+
+    step: int
+    kind: str
+    which: int
+
+
+@dataclass(frozen=True)
+class Scenario:
+    ratio: int
+    interleaved: bool
+    block_size: int
+    num_blocks: int
+    max_batch_tokens: int
+    reuse_prefixes: bool
+    permute: int
+    prompts: tuple[tuple[int, ...], ...]
+    samplings: tuple[Sampling, ...]
+    acts: tuple[tuple[Act, ...], ...]
+    disturbances: tuple[Disturbance, ...]
+
+
+number = st.integers(0, 7)
+token = st.integers(0, VOCAB - 1)
+some_tokens = st.lists(token, min_size=1, max_size=4).map(tuple)
+seeds = st.lists(st.lists(token, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
+decode = st.builds(Act, st.just("decode"), number, st.integers(1, 5), st.lists(token, max_size=3).map(tuple))
+fork = st.builds(Act, st.just("fork"), number, seeds=seeds)
+join = st.builds(Act, st.just("join"), number, number, some_tokens, how=st.sampled_from(HOW), keep=st.booleans())
+extend = st.builds(Act, st.just("extend"), number, tokens=some_tokens)
+other = st.builds(Act, st.sampled_from(("settle", "release")), number)
+# Single operations, and the whole figure of fork, decode and join, so that most programs get as far as a join.
+acts = st.lists(
+    st.one_of(st.tuples(fork, decode, join), *(st.tuples(one) for one in (decode, fork, join, extend, other))),
+    max_size=7,
+).map(lambda figures: tuple(one for figure in figures for one in figure))
+disturbance = st.builds(
+    Disturbance, st.integers(0, 30), st.sampled_from(("preempt", "preempt", "evict", "abort", "flush")), number
+)
+# Few different tokens, so that prompts begin alike and the prefix cache has something to find.
+prompt = st.lists(st.integers(0, 1), min_size=1, max_size=9).map(tuple)
+sampling = st.builds(Sampling, temperature=st.sampled_from((0.0, 1.0)), seed=number)
+
+
+@st.composite
+def scenarios(draw: Any) -> Scenario:
+    count = draw(st.integers(1, 3))
+    block_size = draw(st.sampled_from((1, 2, 3, 16)))
+    tokens = draw(st.sampled_from((300, 120, 60, 30)))
+    return Scenario(
+        ratio=draw(st.sampled_from((1, 2, 3))),
+        interleaved=draw(st.booleans()),
+        block_size=block_size,
+        num_blocks=tokens // block_size + (6 if block_size == 16 else 1),
+        max_batch_tokens=draw(st.sampled_from((64, 8, 3, 2, 1))),
+        reuse_prefixes=draw(st.booleans()),
+        permute=draw(number),
+        prompts=tuple(draw(prompt) for _ in range(count)),
+        samplings=tuple(draw(sampling) for _ in range(count)),
+        acts=tuple(draw(acts) for _ in range(count)),
+        disturbances=tuple(draw(st.lists(disturbance, max_size=4))),
+    )
+
+
+class World:
+    """The shadows of all branches of all trees of one engine."""
+
+    def __init__(self, engine: Engine, reference_model: Decoder, tolerance: float) -> None:
+        self.engine, self.model, self.tolerance = engine, reference_model, tolerance
+        self.shadows: dict[Branch, Shadow] = {}
+        self.checked: dict[Branch, int] = {}
+        self.compared = 0
+
+    def shadow(self, branch: Branch) -> Shadow:
+        """Up to date with what the branch has decoded or was given since."""
+        shadow = self.shadows[branch]
+        known = len(shadow.sees)
+        assert branch.history[:known] == shadow.tokens
+        shadow.append(branch.history[known:])
+        assert branch.position == shadow.position
+        return shadow
+
+    def leaves(self, request: Request) -> list[Branch]:
+        return [branch for branch in request.alive if not branch.children]
+
+    def compare(self) -> None:
+        """Every branch's logits, as soon as they are there, with those of the oracle."""
+        fresh = []
+        for request in self.engine.scheduler.requests:
+            for branch in request.alive:
+                if branch.logits is not None and self.checked.get(branch) != len(branch.history):
+                    self.checked[branch] = len(branch.history)
+                    fresh.append(branch)
+        for branch, logits in zip(fresh, oracle(self.model, [self.shadow(b) for b in fresh]), strict=True):
+            self.compared += 1
+            assert distance(branch.logits, logits) < self.tolerance, f"{branch} is off the oracle"
+
+    # Programs
+
+    def program(self, prompt: tuple[int, ...], sampling: Sampling, acts: tuple[Act, ...]) -> Program:
+        root = yield op.Start(prompt, sampling)
+        self.shadows[root] = Shadow().append(prompt)
+        for act in acts:
+            leaves = self.leaves(root.request)
+            leaf = leaves[act.who % len(leaves)]
+            if act.kind == "decode":
+                some = leaves[act.who % len(leaves) :]
+                room = MAX_TOKENS - max(len(branch.history) for branch in some)
+                yield op.Decode(some, until=act.tokens, max_tokens=max(0, min(room, act.which)))
+            elif act.kind == "extend" and len(leaf.history) < MAX_TOKENS:
+                yield op.Extend(leaf, act.tokens)
+            elif act.kind == "settle":
+                yield op.Settle([leaf])
+            elif act.kind == "release" and len(leaves) > 1:
+                yield op.Release([leaf])
+            elif act.kind == "fork" and len(leaves) + len(act.seeds) <= MAX_LEAVES:
+                children = yield op.Fork(leaf, act.seeds)
+                for child, seed in zip(children, act.seeds, strict=True):
+                    self.shadows[child] = self.shadow(leaf).fork().append(seed)
+            elif act.kind == "join":
+                yield from self.join(root.request, act)
+        yield op.Settle(self.leaves(root.request))
+        return [branch.history for branch in self.leaves(root.request)]
+
+    def join(self, request: Request, act: Act) -> Program:
+        parents = [b for b in request.alive if b.children and not any(child.children for child in b.children)]
+        if not parents:
+            return
+        parent = parents[act.who % len(parents)]
+        chosen = parent.children[:]
+        if act.how == "select":
+            chosen = [chosen[act.which % len(chosen)]]
+        elif act.which % 3 == 0 and len(chosen) > 1:
+            del chosen[act.which % len(chosen)]
+        shadows = [self.shadow(branch) for branch in sorted(chosen, key=lambda branch: branch.path)]
+        if len({node for s in shadows for node, _ in s.own}) < sum(len(s.own) for s in shadows):
+            return  # two joins of the same branches: refused, see test_joins
+        before = self.shadow(parent)
+        keep = max(before.own_from, min(len(before.sees), 3 * act.which))  # never less than its own fork left
+        rule = message(act.tokens, keep) if act.how == "message" else act.how
+        then = act.tokens if act.how not in ("select", "message") else ()
+        joined = yield op.Join(parent, list(reversed(chosen)), rule, then, keep=act.keep)
+        event(f"join {act.how}")
+        self.shadows[joined] = before.joined(act.how, shadows, act.tokens, keep).append(then)
+
+
+def disturb(engine: Engine, requests: list[Request], what: Disturbance) -> None:
+    request = requests[what.which % len(requests)]
+    if what.kind == "preempt" and request.resident:
+        engine.scheduler._preempt(request)
+    elif what.kind == "abort":
+        engine.abort(request)
+    elif what.kind == "evict":
+        engine.kv.make_room(min(engine.kv.available, engine.pool.free + what.which))
+    elif what.kind == "flush":
+        engine.kv.flush()
+
+
+def fits_alone(engine: Engine, request: Request) -> bool:
+    """Whether the pool could hold all that a request's branches stand on."""
+    needed = ancestry(piece for branch in request.branches for piece in (*branch.view, branch.span.whole()))
+    return sum(engine.pool.blocks_for(stop) for stop in needed.values()) <= len(engine.pool)
+
+
+def run(scenario: Scenario, backend: Any, dtype: Any, tolerance: float) -> list[Any]:
+    """Run all programs of a scenario at once; judge the pool after every step and all logits. Gives the results."""
+    engine = make_engine(
+        small_model(scenario.ratio, scenario.interleaved, dtype),
+        backend,
+        scenario.permute,
+        num_blocks=scenario.num_blocks,
+        block_size=scenario.block_size,
+        max_batch_tokens=scenario.max_batch_tokens,
+        reuse_prefixes=scenario.reuse_prefixes,
+    )
+    world = World(engine, small_model(scenario.ratio, scenario.interleaved), tolerance)
+    programs = zip(scenario.prompts, scenario.samplings, scenario.acts, strict=True)
+    requests = [engine.submit(world.program(*given)) for given in programs]
+    for number in range(3000):
+        for what in scenario.disturbances:
+            if what.step == number:
+                disturb(engine, requests, what)
+                engine.check()
+        if not engine.scheduler.requests:
+            break
+        engine.step()
+        engine.check()
+        poison(engine)
+        world.compare()
+    else:
+        raise AssertionError("no end after 3000 steps")
+    for request in requests:
+        event(request.state)
+        if request.error:
+            assert isinstance(request.error, ValueError), repr(request.error)
+            assert "does not fit" in str(request.error)
+            assert not fits_alone(engine, request), request.error
+    event(f"preempted {any(e.kind == 'preempted' for e in engine.events)}")
+    assert_nothing_held(engine)
+    return [request.task.value if request.state == "finished" and request.task else None for request in requests]
