@@ -21,6 +21,16 @@ FLAGS = ["-O3", "-Wall", "-Wextra", "-fvisibility=hidden", *os.environ.get("MINI
 OPENMP_PROBE = "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
 
 
+def explain(error: BaseException) -> str:
+    """One line: the compiler's own messages are in the build's output."""
+    text = " ".join(str(error).split())
+    if "No such file or directory" in text:
+        return f"no C++ compiler: {text}"
+    if text.startswith("Command ") or "failed with exit" in text:
+        return "the C++ compiler failed; pip install -v shows its messages"
+    return text[:200] or type(error).__name__
+
+
 class BuildNative(build_ext):
     """Compiles with OpenMP where there is one; a failure is told in one line and does not fail the install."""
 
@@ -33,7 +43,7 @@ class BuildNative(build_ext):
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) or os.environ.get("MINIAPR_REQUIRE_EXTENSION"):
                 raise
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reason = explain(error)
             print(f"miniapr: installed without its C++ kernels, the torch reference runs instead ({reason})")
             self.note(reason)
             self.extensions = []  # or installing would look for what was not built
@@ -49,9 +59,9 @@ class BuildNative(build_ext):
             file.unlink(missing_ok=True)
 
     def build_extensions(self) -> None:
-        openmp = ["-fopenmp"] if self.compiles(OPENMP_PROBE, ["-fopenmp"]) else []
+        threads = ["-fopenmp"] if self.compiles(OPENMP_PROBE, ["-fopenmp"]) else ["-pthread"]
         for extension in self.extensions:
-            flags = [*FLAGS, *openmp]
+            flags = [*FLAGS, *threads]
             extension.extra_compile_args += [*flags, f'-DMINIAPR_FLAGS="{" ".join(["-std=c++17", *flags])}"']
             extension.extra_link_args += flags
         super().build_extensions()

@@ -34,9 +34,7 @@ def interleave(variants: dict[str, Callable[[], object]], repeats: int) -> dict[
             run()
             if step >= 3:  # the first rounds warm up
                 times[name].append((time.perf_counter() - start) * 1e6)
-    return {
-        name: {"median": statistics.median(t), "fastest": min(t), "slowest": max(t)} for name, t in times.items()
-    }
+    return {name: {"median": statistics.median(t), "fastest": min(t), "slowest": max(t)} for name, t in times.items()}
 
 
 def shared_plan(prefix: int, branches: int, shift: int = 0) -> AttentionPlan:

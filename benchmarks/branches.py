@@ -96,7 +96,9 @@ class Tree:
         self.engine.step()
 
 
-def steps(model: Decoder, tokenizer: Tokenizer, backend: str, prefixes: list[int], repeats: int) -> list[dict[str, Any]]:
+def steps(
+    model: Decoder, tokenizer: Tokenizer, backend: str, prefixes: list[int], repeats: int
+) -> list[dict[str, Any]]:
     """Milliseconds a step at 1, 2, 4, 8 branches, engine and peer in turn."""
     rows = []
     for prefix in prefixes:
@@ -112,7 +114,9 @@ def steps(model: Decoder, tokenizer: Tokenizer, backend: str, prefixes: list[int
                     times[key].append(took)
         for branches in (1, 2, 4, 8):
             ms = {who: median(times[who, branches]) * 1e3 for who in ("engine", "torch")}
-            over = {f"{who}_over_1": median(times[who, branches]) / median(times[who, 1]) for who in ("engine", "torch")}
+            over = {
+                f"{who}_over_1": median(times[who, branches]) / median(times[who, 1]) for who in ("engine", "torch")
+            }
             rows.append({"prefix": prefix, "branches": branches, **{f"{w}_ms": t for w, t in ms.items()}, **over})
     return rows
 
@@ -143,7 +147,13 @@ def joins(model: Decoder, tokenizer: Tokenizer, backend: str, repeats: int) -> l
             step = median(seconds(lambda: engine.decode([decode], max_tokens=1)) for _ in range(repeats))
             for how, taken in times.items():
                 ms = median(taken) * 1e3
-                row = {"branches": branches, "tokens_each": length, "join": how, "ms": ms, "over_a_step": ms / step / 1e3}
+                row = {
+                    "branches": branches,
+                    "tokens_each": length,
+                    "join": how,
+                    "ms": ms,
+                    "over_a_step": ms / step / 1e3,
+                }
                 rows.append({**row, **costs[how]})
     return rows
 

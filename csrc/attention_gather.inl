@@ -94,8 +94,7 @@ void locate(const Job& job, const Unit& unit, int64_t head, int64_t begin, int64
     }
 }
 
-// Block sizes or head sizes that are no whole number of vectors, and narrow types with many rows to
-// serve, are copied to scratch first.
+// Block sizes or head sizes that are no whole number of vectors are copied to scratch first.
 template <class K, class S>
 void copy_keys(const Job& job, const Unit& unit, int64_t head, int64_t begin, const Tile<S>& from, Scratch<K>& w,
                Tile<typename K::T>& to) {

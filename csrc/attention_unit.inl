@@ -74,11 +74,10 @@ void write_states(const Job& job, const Unit& unit, int64_t head, Scratch<K>& w)
 template <class K, class S>
 void attend(const Job& job, const Unit& unit, int64_t head, void* memory) {
     using T = typename K::T;
-    constexpr bool narrow = !std::is_same_v<S, T>;
     Scratch<K> w(job, memory);
     int64_t depth = job.cache.head_dim, rows = (unit.edge_end - unit.edge_begin) * job.group;
-    bool gather_k = job.cache.block_size % K::lanes || (narrow && rows > most_rows);
-    bool gather_v = depth % K::lanes || (narrow && rows > most_rows);
+    bool gather_k = job.cache.block_size % K::lanes;
+    bool gather_v = depth % K::lanes;
     gather_queries<K>(job, unit, head, w);
     for (int64_t r = 0; r < rows; ++r) w.top[r] = -std::numeric_limits<T>::infinity(), w.total[r] = typename K::V{};
     std::fill(w.out, w.out + rows * w.width, T(0));

@@ -46,5 +46,8 @@ def load(name: str = "auto") -> Operations:
 def _why(error: Exception) -> str:
     """What the build left behind, or else what the import said."""
     note = Path(__file__).parents[1] / "_native_missing.txt"
-    reason = note.read_text(encoding="utf-8").strip() if note.exists() else str(error)
-    return f"{reason}; with a C++17 compiler, install the package again"
+    if note.exists():
+        return f"{note.read_text(encoding='utf-8').strip()} (to mend it, install again with a C++17 compiler)"
+    if isinstance(error, ModuleNotFoundError):
+        return "the extension was not built (install the package again, with a C++17 compiler)"
+    return str(error)
