@@ -1,0 +1,136 @@
+"""The commands: compare, doctor, train, evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+INTERRUPTED = 130  # as a shell says it of a process that Ctrl-C ended
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, like every other error of the program."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"miniapr: error: {message} (see {self.prog} --help)\n")
+
+
+def parser_for(command: str | None) -> argparse.ArgumentParser:
+    """The whole parser; options that are slow to look up are only there if ``command`` has them."""
+    from . import __version__
+
+    parser = Parser("miniapr", description="A small engine for adaptive parallel reasoning.")
+    parser.add_argument("--version", action="version", version=f"miniapr {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    add_compare(commands.add_parser("compare", help="fork, think in branches, join in four ways, side by side"))
+    doctor = commands.add_parser("doctor", help="what is installed, what is missing, and what to do about it")
+    doctor.add_argument("--json", action="store_true", help="as one JSON object")
+    train = commands.add_parser("train", help="train the Countdown model")
+    if command == "train":
+        from .train.command import add_arguments
+
+        add_arguments(train)
+    evaluate = commands.add_parser("evaluate", help="held-out accuracy after each join, as JSON")
+    evaluate.add_argument("model", nargs="?", default="countdown", help="name of a shipped model, or a folder")
+    evaluate.add_argument("--pairs", type=int, default=500, help="held-out (numbers, target) pairs")
+    evaluate.add_argument("--sets", type=int, default=300, help="problems with held-out number sets")
+    evaluate.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    """The options of `miniapr compare`."""
+    problem = parser.add_argument_group("problem")
+    problem.add_argument("--numbers", type=int, nargs="+", metavar="N", help="2 to 6 numbers, each used once")
+    problem.add_argument("--target", type=int, metavar="T", help="what to make of them")
+    problem.add_argument("--random", action="store_true", help="draw a problem, from --seed")
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", default="countdown", help="name of a shipped model, or a folder")
+    model.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
+    model.add_argument("--top-k", type=int, default=0, help="0: all")
+    model.add_argument("--top-p", type=float, default=1.0)
+    model.add_argument("--min-p", type=float, default=0.0)
+    model.add_argument("--seed", type=int, default=0, help="of sampling and of --random")
+    engine = parser.add_argument_group("engine")
+    engine.add_argument("--backend", choices=("auto", "reference", "cpp"), default="auto")
+    engine.add_argument("--width", type=int, default=64, help="how many branches a fork may have")
+    engine.add_argument("--max-tokens", type=int, default=1000, help="of each stretch of decoding (16 such in all)")
+    engine.add_argument("--blocks", type=int, default=256, help="blocks in the pool")
+    engine.add_argument("--block-size", type=int, default=16, help="tokens in a block")
+    engine.add_argument("--threads", type=int, help="CPU threads")
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    output.add_argument("--trace", type=Path, metavar="FILE", help="write the engine's events, one JSON a line")
+    output.add_argument("--plot", type=Path, metavar="FILE.png", help="draw who decoded when, and the pool")
+    output.add_argument("--step", action="store_true", help="walk through it, one operation at a time")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit code: 0, 1 (failed), 2 (bad input), 130 (Ctrl-C)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = parser_for(words[0] if words else None).parse_args(words)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _say_warning  # type: ignore[assignment]
+            return COMMANDS[args.command](args)
+    except ValueError as error:
+        return _complain(error, 2)
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, ImportError, RuntimeError, MemoryError) as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        return _complain(RuntimeError("interrupted"), INTERRUPTED)
+
+
+def _complain(error: Exception, code: int) -> int:
+    text = " ".join(str(error).split()) or type(error).__name__
+    print(f"miniapr: error: {text}", file=sys.stderr)
+    return code
+
+
+def _say_warning(message: Warning | str, *_: object) -> None:
+    print(f"miniapr: note: {message}", file=sys.stderr)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from .show.command import compare
+
+    return compare(args)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from .show.doctor import examine, print_findings
+
+    findings = examine()
+    print_findings(findings, args.json)
+    return 0 if findings.usable else 1
+
+
+def _train(args: argparse.Namespace) -> int:
+    from .train.command import run
+
+    run(args)
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    import json
+
+    from .model.bundle import SHIPPED
+    from .train.evaluate import evaluate
+
+    shipped = SHIPPED / args.model
+    folder = shipped if shipped.is_dir() else Path(args.model)
+    report = evaluate(folder, {"pairs": args.pairs, "sets": args.sets}, seed=args.seed)
+    print(json.dumps(report, indent=2))
+    return 0
+
+
+COMMANDS = {"compare": _compare, "doctor": _doctor, "train": _train, "evaluate": _evaluate}

@@ -1,0 +1,133 @@
+"""`miniapr compare`: from its options to what it prints and writes."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+import torch
+
+from ..engine.events import write_trace
+from ..engine.sampling import Sampling
+from ..model.bundle import Bundle, load
+from ..tasks.countdown import Problem, Ranges, draw
+from .interrupt import Interrupt
+from .report import Report
+from .run import Options, Run
+
+NUMBERS, TARGET = (3, 7, 8), 29  # solvable, but not by the first operation that the model tries
+PLOTS = (".png", ".svg", ".pdf")
+SMALL = 10_000_000  # parameters
+INTERRUPTED = 130  # as a shell says it of a process that Ctrl-C ended
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Run it, show it, write it. Returns the exit code."""
+    with Interrupt() as interrupt:
+        options = _options(args)
+        _check_outputs(args)
+        bundle = load(args.model)
+        _set_threads(args.threads, bundle)
+        run = Run(bundle, _problem(args, bundle), options)
+        guide = None
+        if args.step:
+            from .stepper import Stepper
+
+            guide = Stepper(interrupt)
+        try:
+            report = run.execute(interrupt, guide)
+        finally:  # what led to an error is just what one wants to look at
+            _write(args, run.report)
+        _show(args, report)
+    return INTERRUPTED if report.interrupted and interrupt.requested else 0
+
+
+def _options(args: argparse.Namespace) -> Options:
+    if args.json and args.step:
+        raise ValueError("--json and --step exclude each other: both speak on the standard output")
+    if args.threads is not None and not 1 <= args.threads <= 1024:
+        raise ValueError(f"threads must be in 1..1024, is {args.threads}")
+    sampling = Sampling(args.temperature, args.top_k, args.top_p, args.min_p, args.seed)
+    return Options(args.backend, args.blocks, args.block_size, args.width, args.max_tokens, sampling)
+
+
+def _set_threads(threads: int | None, bundle: Bundle) -> None:
+    """A small model's passes are shorter than the time in which threads find one another: one is faster,
+    and much faster on a machine that is busy with other things."""
+    if threads is None and sum(weight.numel() for weight in bundle.model.parameters()) < SMALL:
+        threads = 1
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _problem(args: argparse.Namespace, bundle: Bundle) -> Problem:
+    """The one that is given, one from the ranges that the model was trained for, or the usual one."""
+    if args.random:
+        if args.numbers or args.target is not None:
+            raise ValueError("--random draws a problem: --numbers and --target do not go with it")
+        ranges = bundle.about.get("ranges", {})
+        try:
+            return draw(random.Random(args.seed), Ranges(**ranges))
+        except TypeError as error:
+            raise ValueError(f"the model's description has odd ranges {ranges}: {error}") from error
+    if args.numbers is None and args.target is None:
+        return Problem(NUMBERS, TARGET)
+    if args.numbers is None or args.target is None:
+        given, wanted = ("--numbers", "--target") if args.numbers else ("--target", "--numbers")
+        raise ValueError(f"{given} needs {wanted} too, for example: --numbers 3 7 8 --target 29")
+    return Problem(tuple(args.numbers), args.target)
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Find out now, not after the run, that a file cannot be written. Leaves what is there as it is."""
+    if args.plot and args.plot.suffix.lower() not in PLOTS:
+        raise ValueError(f"a plot's name ends in {', '.join(PLOTS)}; got {str(args.plot)!r}")
+    for path in (args.trace, args.plot):
+        if path:
+            existed = path.exists()
+            try:
+                with open(path, "ab"):
+                    pass
+            except OSError as error:
+                raise ValueError(f"cannot write {str(path)!r}: {error.strerror}") from error
+            if not existed:
+                path.unlink()
+
+
+def _write(args: argparse.Namespace, report: Report) -> None:
+    if args.trace:
+        about = {"problem": report.as_dict()["problem"], "model": report.model}
+        write_trace(args.trace, report.events, about)
+        _wrote(args.trace)
+    if args.plot:
+        from .plot import plot
+
+        plot(report.events, args.plot, _labels(report), _title(report))
+        _wrote(args.plot)
+
+
+def _wrote(path: Path) -> None:
+    print(f"wrote {path}", file=sys.stderr)
+
+
+def _title(report: Report) -> str:
+    numbers = " ".join(map(str, report.problem.descending))
+    return f"{numbers} -> {report.problem.target}, model {report.model['name']}"
+
+
+def _labels(report: Report) -> dict[int, str]:
+    """What each thread began with (the events know only its token ids), and whose the second root is."""
+    roots = [event.branch for event in report.events if event.kind == "started" and event.branch is not None]
+    names = dict(zip(roots, ("adaptive", "sequential"), strict=False))
+    return names | {thread.id: thread.seed.partition("> ")[2] for thread in report.comparison.threads}
+
+
+def _show(args: argparse.Namespace, report: Report) -> None:
+    if args.json:
+        print(report.as_json())
+        return
+    from .text import print_report
+
+    print_report(report)
