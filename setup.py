@@ -8,12 +8,15 @@ MINIAPR_NO_EXTENSION=1  do not compile                     MINIAPR_REQUIRE_EXTEN
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
-from setuptools import setup
+import ninja
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
@@ -29,6 +32,16 @@ def explain(error: BaseException) -> str:
     if text.startswith("Command ") or "failed with exit" in text:
         return "the C++ compiler failed; pip install -v shows its messages"
     return text[:200] or type(error).__name__
+
+
+def command(*words: str) -> str:
+    """A shell command as ninja writes it."""
+    return shlex.join(words).replace("$", "$$")
+
+
+def escape(path: Path) -> str:
+    """A path in a build line of ninja."""
+    return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
 
 
 class BuildNative(build_ext):
@@ -64,7 +77,31 @@ class BuildNative(build_ext):
             flags = [*FLAGS, *threads]
             extension.extra_compile_args += [*flags, f'-DMINIAPR_FLAGS="{" ".join(["-std=c++17", *flags])}"']
             extension.extra_link_args += flags
-        super().build_extensions()
+            self.make(extension)
+
+    def make(self, extension: Extension) -> None:
+        """Compile with ninja: in parallel, and the next time only what has changed."""
+        folder, target = Path(self.build_temp).resolve(), Path(self.get_ext_fullpath(extension.name)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        includes = [f"-I{path}" for path in [*extension.include_dirs, *self.compiler.include_dirs]]
+        compiler = getattr(self.compiler, "compiler_so_cxx", self.compiler.compiler_so)
+        linker = getattr(self.compiler, "linker_so_cxx", self.compiler.linker_so)
+        objects = {ROOT / source: folder / f"{Path(source).stem}.o" for source in extension.sources}
+        compile = command(*compiler, *includes, *extension.extra_compile_args)
+        lines = [
+            "rule compile",
+            f"  command = {compile} -MMD -MF $out.d -c $in -o $out",
+            "  depfile = $out.d",
+            "  deps = gcc",
+            "rule link",
+            f"  command = {command(*linker)} $in -o $out {command(*extension.extra_link_args)}",
+            *[f"build {escape(o)}: compile {escape(source)}" for source, o in objects.items()],
+            f"build {escape(target)}: link {' '.join(map(escape, objects.values()))}",
+        ]
+        (folder / "build.ninja").write_text("\n".join([*lines, ""]), encoding="utf-8")
+        jobs = ["-j", os.environ["MINIAPR_JOBS"]] if "MINIAPR_JOBS" in os.environ else []
+        subprocess.run([str(Path(ninja.BIN_DIR, "ninja")), "-C", str(folder), *jobs], check=True)
 
     def compiles(self, source: str, flags: list[str]) -> bool:
         with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +117,6 @@ class BuildNative(build_ext):
 
 if sys.platform == "win32":
     os.environ.setdefault("MINIAPR_NO_EXTENSION", "1")
-ParallelCompile("MINIAPR_JOBS", default=0).install()
 setup(
     ext_modules=[
         Pybind11Extension(

@@ -15,6 +15,7 @@ import platform
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -144,7 +145,7 @@ def joins(model: Decoder, tokenizer: Tokenizer, backend: str, repeats: int) -> l
                     engine.release(joined)
             decode = engine.join(root, children, "stitch", then=[3], keep=True)
             engine.decode([decode], max_tokens=1)
-            step = median(seconds(lambda: engine.decode([decode], max_tokens=1)) for _ in range(repeats))
+            step = median(seconds(partial(engine.decode, [decode], max_tokens=1)) for _ in range(repeats))
             for how, taken in times.items():
                 ms = median(taken) * 1e3
                 row = {
