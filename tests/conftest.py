@@ -6,6 +6,7 @@ import os
 
 import pytest
 import torch
+from command_line import endless, nonsense, run  # noqa: F401
 from helpers import backend_or_skip
 from hypothesis import HealthCheck, settings
 

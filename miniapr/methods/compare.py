@@ -112,34 +112,46 @@ def compare(
     yield Settle(branches)  # the last tokens' KV: after this every join starts from the same state
     logprobs: dict[str, Tensor] = {}
     for how in joins:
-        begun = clock()
         try:
-            joined: Branch = yield Join(root, branches, how, then=(control.join,), keep=True)
+            logprobs[how], result.joins[how] = yield from _conclude(root, branches, control, how, max_tokens, clock)
         except ValueError as error:  # no room in the context
             result.left_out[how] = str(error)
-            continue
-        yield Settle([joined])
-        seconds = clock() - begun
-        assert joined.logits is not None and joined.join_cost is not None
-        logprobs[how] = joined.logits.double().log_softmax(-1)
-        mark, position, cost = len(joined.history), joined.joined_at, joined.join_cost
-        yield from think(joined, control, how, max_tokens)  # which may fork and join again
-        text = engine.tokenizer.decode(joined.history[mark:])
-        result.joins[how] = Joined(
-            position=position,
-            tokens_recomputed=cost["recomputed"],
-            tokens_reused=cost["reused"],
-            bytes_moved=cost["bytes_moved"],
-            keys_shifted=cost["keys_shifted"],
-            seconds=seconds,
-            text=text,
-            tokens=joined.critical - longest,
-        )
-        yield Release([joined])
     for first in list(result.joins.values())[:1]:
         result.critical_path, result.total_tokens = longest + first.tokens, decoded + first.tokens
     if "reprefill" in logprobs:
         _distances(result.joins, logprobs)
+
+
+def _conclude(
+    root: Branch,
+    branches: Sequence[Branch],
+    control: Control,
+    how: str,
+    max_tokens: int | None,
+    clock: Callable[[], float],
+) -> Program:
+    """Join in one way beside the root, and think to the end. Gives the log-probabilities of the first token
+    and the Joined."""
+    begun = clock()
+    joined: Branch = yield Join(root, branches, how, then=(control.join,), keep=True)
+    yield Settle([joined])
+    seconds = clock() - begun
+    assert joined.logits is not None and joined.join_cost is not None
+    logprobs = joined.logits.double().log_softmax(-1)
+    mark, position, cost, before = len(joined.history), joined.joined_at, joined.join_cost, joined.critical
+    yield from think(joined, control, how, max_tokens)  # which may fork and join again
+    found = Joined(
+        position=position,
+        tokens_recomputed=cost["recomputed"],
+        tokens_reused=cost["reused"],
+        bytes_moved=cost["bytes_moved"],
+        keys_shifted=cost["keys_shifted"],
+        seconds=seconds,
+        text=root.request.tokenizer.decode(joined.history[mark:]),
+        tokens=joined.critical - before,
+    )
+    yield Release([joined])
+    return logprobs, found
 
 
 def _thread(branch: Branch, seed: str) -> Thread:
