@@ -193,6 +193,19 @@ def test_what_each_join_recomputes_reuses_copies_and_shifts() -> None:
     }
 
 
+def test_recomputed_counts_the_tokens_whose_keys_had_been_there_and_no_others() -> None:
+    engine = make_engine()
+    root, branches = tree(engine, [[1], [2, 3]])  # the last sampled token of each has not been computed yet
+    join(engine, root, branches, "stitch")
+    assert root.request.cost.recomputed == 0
+    engine = make_engine()
+    root, branches = tree(engine, [[1], [2, 3]])
+    before = root.request.cost.prefilled
+    join(engine, root, branches, "reprefill")
+    assert root.request.cost.recomputed == 4, "of the second branch; the first's are kept"
+    assert root.request.cost.prefilled - before == 1 + 5 + 2
+
+
 def test_copying_without_room_turns_the_query_instead_and_says_so() -> None:
     free = make_engine(block_size=1, num_blocks=200)
     root, branches = tree(free, [[1] * 5, [2] * 6])

@@ -172,7 +172,7 @@ class Join(Operation):
         if len(set(self.branches)) != len(self.branches):
             raise ValueError("a branch is given twice")
         self._check()
-        # By birth, whatever order they finished or were named in: a join is deterministic (F64).
+        # By their place in the tree, whatever order they finished or were named in: a join is deterministic (F64).
         self._branches = sorted(self.branches, key=lambda branch: branch.path)
 
     def _check(self) -> None:

@@ -63,10 +63,10 @@ def sample(logits: Tensor, params: Sequence[Sampling], uniforms: Sequence[float]
     changes nothing.
 
     logits  [M, vocab_size]
-    Raises ValueError if a row holds NaN: there is nothing to choose from.
+    Raises ValueError if a row holds NaN or +inf: there is nothing to choose from.
     """
-    if logits.isnan().any():
-        raise ValueError("the model's logits are NaN")
+    if logits.isnan().any() or logits.isposinf().any():
+        raise ValueError("the model's logits hold NaN or infinity")
     logprobs = logits.log_softmax(-1)  # [M, V]
     chosen = logits.argmax(-1)  # [M]
     warm = [row for row, p in enumerate(params) if p.temperature > 0]
