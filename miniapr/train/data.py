@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from miniapr.tasks.countdown import Problem, Ranges, draw
 from miniapr.tasks.demonstrations import Trajectory, demonstrate, thin
-from miniapr.tasks.vocabulary import Vocabulary
+from miniapr.tasks.vocabulary import LIMIT, Vocabulary
 from miniapr.train.pack import Join, Packed, Packer, batches
 
 JOINS: dict[str, tuple[Join, ...]] = {
@@ -26,9 +26,12 @@ class Mixture:
     """Shares of the stream; what is left are hard problems, whose first try misses."""
 
     two_numbers: float = 0.08
+    two_high: int = 1  # their largest number, as a multiple of that of the others
     easy: float = 0.2
     unsolvable: float = 0.03
     sequential: float = 0.2  # of each kind, told in line
+    single: float = 1.0  # of the hard ones that only one thread solves, how many are kept
+    ties: float = 0.5  # of the winning threads after the first, how many are kept
     every_thread: float = 0.4  # of the forked: all threads kept; otherwise winners and up to three others
 
 
@@ -44,6 +47,8 @@ class Stream:
         self.chunk_size, self.batch_tokens = chunk_size, batch_tokens
         self.vocabulary = Vocabulary()
         self.packer = Packer(self.vocabulary)
+        high, most = mixture.two_high * ranges.high, min(mixture.two_high, 2) * ranges.target_high
+        self.two = Ranges(2, ranges.low, min(high, LIMIT), ranges.target_low, min(most, LIMIT))
 
     def chunk(self, number: int) -> list[list[Packed]]:
         """The batches of chunk `number`, in training order."""
@@ -63,8 +68,7 @@ class Stream:
         mix, kind = self.mixture, rng.random()
         mode = "sequential" if rng.random() < mix.sequential else "adaptive"
         if kind < mix.two_numbers:
-            two = Ranges(2, self.ranges.low, self.ranges.high, self.ranges.target_low, self.ranges.target_high)
-            return demonstrate(draw(rng, two, "train"), mode, self.vocabulary)
+            return demonstrate(draw(rng, self.two, "train"), mode, self.vocabulary)
         if kind < mix.two_numbers + mix.unsolvable:
             problem = draw(rng, self.ranges, "train", solvable=False)
             return self._thinned(demonstrate(problem, mode, self.vocabulary), rng)
@@ -75,7 +79,13 @@ class Stream:
     def _solvable(self, rng: random.Random, easy: bool) -> Problem:
         while True:
             problem = draw(rng, self.ranges, "train")
-            if is_easy(problem, self.vocabulary) == easy:
+            adaptive = demonstrate(problem, "adaptive", self.vocabulary)
+            if easy or not adaptive.threads:
+                if easy != bool(adaptive.threads):
+                    return problem
+                continue
+            winners = sum(adaptive.wins)  # none if the only way leads through a number that has no token
+            if winners > 1 or (winners == 1 and rng.random() < self.mixture.single):
                 return problem
 
     def _thinned(self, trajectory: Trajectory, rng: random.Random) -> Trajectory:
@@ -86,7 +96,9 @@ class Stream:
         least = 0 if winners else 1
         others = rng.sample(losers, min(len(losers), rng.randint(least, 3)))
         # The first winner is the one to conclude with. Others stay often: to choose between two is learned last.
-        return thin(trajectory, sorted([*winners[:1], *[i for i in winners[1:] if rng.random() < 0.5], *others]))
+        return thin(
+            trajectory, sorted([*winners[:1], *[i for i in winners[1:] if rng.random() < self.mixture.ties], *others])
+        )
 
 
 def is_easy(problem: Problem, vocabulary: Vocabulary) -> bool:

@@ -38,13 +38,18 @@ class Outcome:
 
 
 def held_out(split: Split, count: int, seed: int, ranges: Ranges) -> list[Problem]:
-    """Distinct problems (up to the order of the numbers) of a split, drawn as they come, easy and hard."""
+    """Distinct problems (up to the order of the numbers) of a split, drawn as they come, easy and hard.
+
+    Raises `ValueError` if the ranges hold too few.
+    """
     rng = random.Random(f"{split} {seed}")
     found: dict[tuple[tuple[int, ...], int], Problem] = {}
-    while len(found) < count:
+    for _ in range(100 * count):
+        if len(found) == count:
+            return list(found.values())
         problem = draw(rng, ranges, split)
         found.setdefault((problem.descending, problem.target), problem)
-    return list(found.values())
+    raise ValueError(f"found {len(found)} distinct problems of split {split} in {ranges}, not {count}")
 
 
 def answer_all(engine: Engine, problems: Sequence[Problem], mode: str, joins: Sequence[str]) -> list[Comparison]:

@@ -39,7 +39,7 @@ class TrainConfig:
 
     joins: str = "both"  # both, stitch or reprefill: how forked demonstrations are packed
     seed: int = 0
-    tokens: int = 10_000_000  # budget; padding is not counted
+    tokens: int = 12_000_000  # budget; padding is not counted
     batch_tokens: int = 2048
     chunk_size: int = 512  # demonstrations that are sorted by length together
     hidden_size: int = 128
@@ -135,7 +135,7 @@ class Run:
         with sdpa_kernel(SDPBackend.MATH):
             with torch.autocast("cpu", torch.bfloat16, enabled=config.autocast):
                 loss = weighted_loss(self.model, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step(rate(config, progress))
         self.model.zero_grad(set_to_none=True)
