@@ -299,13 +299,23 @@ def test_every_instruction_set_gives_the_same(isa: str) -> None:
         "MINIAPR_ISA": isa,
         "PYTHONPATH": os.pathsep.join([*sys.path, os.path.dirname(__file__)]),
     }
-    done = subprocess.run(
-        [sys.executable, "-c", CHECK_ISA], check=False, env=environment, capture_output=True, text=True
-    )
+    done = python(CHECK_ISA, environment)
     if "MINIAPR_ISA" in done.stderr:
         pytest.skip(f"this processor does not run {isa}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [isa, "fine"]
+
+
+def python(code: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, not in the source tree: that would hide the installed package."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        env=environment,
+        cwd=os.path.dirname(__file__),
+        capture_output=True,
+        text=True,
+    )
 
 
 CHECK_ISA = """
@@ -338,7 +348,7 @@ def test_one_openmp_runtime_for_torch_and_the_kernels() -> None:
         "print(len({name for name in maps if 'libgomp' in name or 'libomp' in name or 'libiomp' in name}))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], check=False, env=environment, capture_output=True, text=True)
+    done = python(code, environment)
     assert done.stdout.strip() == "1", done.stdout + done.stderr
 
 
