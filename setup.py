@@ -67,6 +67,8 @@ class BuildNative(build_ext):
         package.mkdir(parents=True, exist_ok=True)
         file = package / "_native_missing.txt"
         if reason:
+            for stale in [*package.glob("_native*.so"), *package.glob("_native*.pyd")]:
+                stale.unlink()  # of an earlier build: what was not built now must not be installed
             file.write_text(reason + "\n", encoding="utf-8")
         else:
             file.unlink(missing_ok=True)
