@@ -1,10 +1,9 @@
 #include "attention.h"
 
 #include <algorithm>
-#include <memory>
-#include <new>
 
 #include "kernels.h"
+#include "memory.h"
 #include "parallel.h"
 
 namespace miniapr {
@@ -56,15 +55,6 @@ int64_t multiply_adds(const Job& job) {
     return total * job.cache.heads * job.cache.head_dim / 8;
 }
 
-struct Aligned {
-    void operator()(void* p) const { ::operator delete(p, std::align_val_t(64)); }
-};
-
-std::unique_ptr<void, Aligned> memory(int64_t bytes) {
-    return std::unique_ptr<void, Aligned>(
-        ::operator new(static_cast<size_t>(std::max<int64_t>(bytes, 64)), std::align_val_t(64)));
-}
-
 }  // namespace
 
 void paged_attention(const Plan& plan, const Queries& q, const Cache& cache, const Turns& turns, void* out,
@@ -82,9 +72,9 @@ void paged_attention(const Plan& plan, const Queries& q, const Cache& cache, con
     const int64_t items = static_cast<int64_t>(job.units.size()) * cache.heads;
     const int workers = worth_threads(threads, items, multiply_adds(job));
     const int64_t scratch = ceil_div(kernel.scratch_bytes[type](job), 64) * 64;
-    auto value = memory(job.states * q.heads * cache.head_dim * element);
-    auto lse = memory(job.states * q.heads * element);
-    auto own = memory(scratch * workers);
+    auto value = aligned_memory(job.states * q.heads * cache.head_dim * element);
+    auto lse = aligned_memory(job.states * q.heads * element);
+    auto own = aligned_memory(scratch * workers);
     job.value = value.get();
     job.lse = lse.get();
     parallel_for(items, workers, [&](int64_t i, int worker) {

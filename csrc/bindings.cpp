@@ -10,6 +10,7 @@
 #include "attention.h"
 #include "copies.h"
 #include "kernels.h"
+#include "linear.h"
 #include "plan.h"
 
 namespace py = pybind11;
@@ -74,6 +75,26 @@ void shift_all(const Place& k, const Sizes& sizes, int storage, Address blocks, 
                turns, interleaved, threads);
 }
 
+// x and add: (address, row stride); norm 0: none; weights: (address of the panels, columns)
+void multiply_all(Address x, int64_t x_stride, int64_t rows, int64_t depth, Address norm, double eps,
+                  const std::vector<std::pair<Address, int64_t>>& weights, bool gated, Address add, int64_t add_stride,
+                  Address out, int storage, int threads) {
+    Linear job{at(x), rows, x_stride, depth, at(norm), eps, {}, gated, at(add), add_stride, at(out), 0,
+               storage_of(storage)};
+    for (auto [panels, columns] : weights) {
+        job.parts.push_back({at(panels), columns});
+        job.columns += columns;
+    }
+    if (gated) job.columns /= 2;
+    linear(job, threads);
+}
+
+void turn_heads(Address x, int64_t row_stride, int64_t head_stride, int64_t rows, int64_t heads, int64_t head_dim,
+                int storage, Address cos, Address sin, bool interleaved, Address out, int threads) {
+    rope({at(x), rows, heads, head_dim, row_stride, head_stride, storage_of(storage)}, at(cos), at(sin), interleaved,
+         at(out), threads);
+}
+
 #define MINIAPR_STRING_(x) #x
 #define MINIAPR_STRING(x) MINIAPR_STRING_(x)
 
@@ -115,7 +136,7 @@ int overflow(int count) {
 PYBIND11_MODULE(_native, m) {
     using release = py::call_guard<py::gil_scoped_release>;
     kernels();  // an instruction set that does not exist is an error of the import
-    py::class_<Plan>(m, "Plan")
+    py::class_<Plan>(m, "Plan", py::module_local())  // several builds may be loaded side by side
         .def(py::init(&make_plan))
         .def_property_readonly("rows", &Plan::rows)
         .def_readonly("shifted", &Plan::shifted);
@@ -123,6 +144,8 @@ PYBIND11_MODULE(_native, m) {
     m.def("write_kv", &write_tokens, release());
     m.def("copy_blocks", &copy_all, release());
     m.def("shift_keys", &shift_all, release());
+    m.def("linear", &multiply_all, release());
+    m.def("rope", &turn_heads, release());
     m.def("build_info", &build_info);
 #ifdef MINIAPR_PLANT_OVERFLOW
     m.def("overflow", &overflow);

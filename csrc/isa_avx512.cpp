@@ -4,6 +4,7 @@
 #define MINIAPR_ISA avx512
 #define MINIAPR_VECTOR_BYTES 64
 #define MINIAPR_TILE_VECTORS 4  // 6 x 4 accumulators of 32 registers
+#define MINIAPR_LINEAR_ROWS 12
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
 #else

@@ -4,12 +4,15 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "attention.h"
 #include "common.h"
 #include "kernels.h"
+#include "linear.h"
 #include "plan.h"

@@ -25,6 +25,8 @@ namespace MINIAPR_ISA {
 #include "attention_merge.inl"
 //
 #include "turn.inl"
+//
+#include "linear.inl"
 
 }  // namespace MINIAPR_ISA
 
@@ -38,6 +40,12 @@ const Kernels MINIAPR_JOIN(MINIAPR_ISA, _kernels) = {
      MINIAPR_ISA::merge<MINIAPR_ISA::F64>},
     {MINIAPR_ISA::turn<MINIAPR_ISA::F32, float>, MINIAPR_ISA::turn<MINIAPR_ISA::F32, bf16>,
      MINIAPR_ISA::turn<MINIAPR_ISA::F64, double>},
+    {MINIAPR_ISA::enter<MINIAPR_ISA::F32, float>, MINIAPR_ISA::enter<MINIAPR_ISA::F32, bf16>,
+     MINIAPR_ISA::enter<MINIAPR_ISA::F64, double>},
+    {MINIAPR_ISA::multiply<MINIAPR_ISA::F32, float>, MINIAPR_ISA::multiply<MINIAPR_ISA::F32, bf16>,
+     MINIAPR_ISA::multiply<MINIAPR_ISA::F64, double>},
+    {MINIAPR_ISA::rope<MINIAPR_ISA::F32, float>, MINIAPR_ISA::rope<MINIAPR_ISA::F32, bf16>,
+     MINIAPR_ISA::rope<MINIAPR_ISA::F64, double>},
 };
 
 }  // namespace miniapr

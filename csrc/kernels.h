@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "attention.h"
+#include "linear.h"
 
 namespace miniapr {
 
@@ -16,6 +17,10 @@ struct Kernels {
     // Rotate the keys [D][B] of one head of one block; cos and sin [D / 2] in the type of the arithmetic.
     void (*turn[3])(void* keys, int64_t head_dim, int64_t block_size, const void* cos, const void* sin,
                     bool interleaved);
+    // One row of x as the arithmetic wants it; then two panels of a linear layer for all rows.
+    void (*enter[3])(const Linear& job, int64_t row, void* x);
+    void (*multiply[3])(const Linear& job, const void* x, const LinearItem& item);
+    void (*rope[3])(const Heads& heads, int64_t row, const void* cos, const void* sin, bool interleaved, void* out);
 };
 
 // The best that this processor runs, or the one that the environment variable MINIAPR_ISA names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import random
@@ -105,8 +106,8 @@ class Guard:
         self._mine(slots // v_cache.shape[2])
         self.inner.write_kv(k, v, k_cache, v_cache, slots)
 
-    def paged_attention(self, *args: Any) -> Tensor:
-        return self.inner.paged_attention(*args)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)  # what writes nothing
 
     def copy_blocks(self, k_cache: Tensor, v_cache: Tensor, source: Tensor, target: Tensor) -> None:
         self._mine(target)
@@ -124,7 +125,10 @@ def make_engine(
     """An engine that is guarded, whose blocks are handed out in a shuffled order."""
     guard = Guard(backend)
     given = {"num_blocks": 64, "block_size": 3, **options}
-    engine = Engine(model or small_model(), Letters(), backend=guard, **given)
+    model = model or small_model()
+    if backend.name == "cpp":  # as a loaded model is: steps of plain weights are torch's
+        model = copy.deepcopy(model).pack()
+    engine = Engine(model, Letters(), backend=guard, **given)
     guard.watch(engine.pool)
     if permute is not None:
         random.Random(permute).shuffle(engine.pool._free)

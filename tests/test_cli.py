@@ -189,7 +189,7 @@ def test_train_and_evaluate_are_wired(run: Run, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_missing_kernels_are_said_once_in_words(run: Run, endless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "miniapr.ops.native", None)
+    monkeypatch.setitem(sys.modules, "miniapr._native", None)
     code, out, err = run("compare", "--json", "--model", endless, "--max-tokens", 2)
     assert code == 0 and parse(out)["model"]["backend"] == "reference"
     assert err.startswith("miniapr: note: C++ kernels are missing") and err.count("\n") == 1

@@ -122,15 +122,15 @@ def test_f43_a_fault_that_sticks_to_one_request_ends_that_one() -> None:
     marked = 23
     for step in (0, 3):
         engine = make_engine()
-        embed = engine.model.model.embed_tokens
+        trunk = engine.model.model
 
-        def forward(tokens: Any, inner: Any = embed.forward) -> Any:
+        def forward(tokens: Any, *rest: Any, inner: Any = trunk.forward) -> Any:
             if (tokens == marked).any():
                 raise Poisoned("marked")
-            return inner(tokens)
+            return inner(tokens, *rest)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(embed, "forward", forward)
+            patch.setattr(trunk, "forward", forward)
             good = engine.submit(thought((1, 2, 3), HOW, Sampling()))
             for _ in range(step):
                 engine.step()

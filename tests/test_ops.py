@@ -10,9 +10,9 @@ from helpers import backend_or_skip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paged_case import Case, Shape, causal_case, make_case, turn
-from tolerances import DTYPES, TOLERANCE, arithmetic
 
 from miniapr.ops import Operations, PlanBuilder, reference
+from miniapr.ops.tolerances import DTYPES, TOLERANCE, arithmetic
 
 SHAPES = st.builds(
     Shape,
@@ -268,7 +268,7 @@ def test_a_shift_in_the_plan_is_a_shift_of_the_keys(backend: Operations, interle
 
 @given(shape=SHAPES)
 def test_cpp_is_the_reference(shape: Shape) -> None:
-    native = pytest.importorskip("miniapr.ops.native")
+    native = backend_or_skip("cpp")
     case = make_case(shape)
     tolerance = TOLERANCE["paged_attention"][shape.dtype]
     torch.testing.assert_close(case.run(native), case.run(reference), rtol=0, atol=tolerance)

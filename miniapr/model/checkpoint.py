@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..ops.backends import usable
 from .config import ModelConfig
 from .decoder import Decoder
 
@@ -25,8 +26,13 @@ def save(model: Decoder, folder: str | Path, dtype: torch.dtype | None = None) -
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def load(folder: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Decoder:
-    """Read a decoder. Raises ValueError naming the file or the tensor that does not fit."""
+def load(
+    folder: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", pack: bool | None = None
+) -> Decoder:
+    """Read a decoder. Raises ValueError naming the file or the tensor that does not fit.
+
+    ``pack`` lays the weights out for steps of few rows (``Decoder.pack``); None: where the C++ kernels can use it.
+    """
     folder = Path(folder)
     config_file, weights_file = folder / "config.json", folder / "model.safetensors"
     for file in (config_file, weights_file):
@@ -53,7 +59,11 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32, device: str = "
     model.load_state_dict(tensors, assign=True)
     if config.tie_word_embeddings:  # assigning made two parameters of the one
         model.lm_head.weight = model.model.embed_tokens.weight
-    return model.requires_grad_(False).eval()
+    del tensors  # each is let go as it is packed
+    model.requires_grad_(False).eval()
+    if pack is None:
+        pack = torch.device(device).type == "cpu" and dtype != torch.float16 and usable("cpp")
+    return model.pack() if pack else model
 
 
 def _compare(wanted: dict[str, Tensor], found: dict[str, Tensor], file: Path) -> None:

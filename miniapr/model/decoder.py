@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops import Operations
+from ..ops import LayerOperations, Operations, reference
+from ..ops.packed import Norm, Packed, Weight, pack, plain
 from ..ops.plan import AttentionPlan
 from .config import ModelConfig
 from .rope import cos_sin, rotate
@@ -27,38 +29,50 @@ from .rope import cos_sin, rotate
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
+class Matrix(nn.Module):
+    """A weight [N, K]: a parameter to be trained, or packed into panels to be read fast."""
+
+    weight: Weight
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, columns).uniform_(-1, 1) / math.sqrt(columns))
+
+    def pack(self) -> None:
+        if isinstance(weight := self.weight, Tensor):
+            del self.weight  # a parameter's name takes nothing but parameters
+            self.weight = pack(weight)
+
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
+        destination[prefix + "weight"] = plain(self.weight) if keep_vars else plain(self.weight).detach()
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Matrix:
+        if isinstance(self.weight, Packed):
+            raise ValueError("a packed model cannot be moved or converted: load it again with what you want")
+        return super()._apply(*args, **kwargs)
+
+
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight (Zhang & Sennrich 2019). The mean square is taken in float32 at least."""
+    """The scale of a norm. It is applied by whatever reads the normed vector."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
         self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype) * self.weight
+    @property
+    def norm(self) -> Norm:
+        return Norm(self.weight, self.eps)
 
 
 class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.config = config
         width, head_dim = config.hidden_size, config.head_dim
-        self.q_proj = nn.Linear(width, config.num_attention_heads * head_dim, bias=False)
-        self.k_proj = nn.Linear(width, config.num_key_value_heads * head_dim, bias=False)
-        self.v_proj = nn.Linear(width, config.num_key_value_heads * head_dim, bias=False)
-        self.o_proj = nn.Linear(config.num_attention_heads * head_dim, width, bias=False)
-
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, attend: Attend) -> Tensor:
-        heads = (-1, self.config.head_dim)
-        q = self.q_proj(x).unflatten(-1, heads)  # [..., Hq, D]
-        k = self.k_proj(x).unflatten(-1, heads)  # [..., H, D]
-        v = self.v_proj(x).unflatten(-1, heads)  # [..., H, D]
-        q = rotate(q, cos, sin, self.config.rope_interleaved).to(x.dtype)
-        k = rotate(k, cos, sin, self.config.rope_interleaved).to(x.dtype)
-        out: Tensor = self.o_proj(attend(layer, q, k, v).flatten(-2))
-        return out
+        self.q_proj = Matrix(config.num_attention_heads * head_dim, width)
+        self.k_proj = Matrix(config.num_key_value_heads * head_dim, width)
+        self.v_proj = Matrix(config.num_key_value_heads * head_dim, width)
+        self.o_proj = Matrix(width, config.num_attention_heads * head_dim)
 
 
 class MLP(nn.Module):
@@ -66,27 +80,33 @@ class MLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-        return out
+        self.gate_proj = Matrix(config.intermediate_size, config.hidden_size)
+        self.up_proj = Matrix(config.intermediate_size, config.hidden_size)
+        self.down_proj = Matrix(config.hidden_size, config.intermediate_size)
 
 
 class Layer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.config = config
         self.self_attn = Attention(config)
         self.mlp = MLP(config)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, number: int, attend: Attend) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, number, attend)
-        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
-        return out
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, number: int, attend: Attend, ops: LayerOperations) -> Tensor:
+        """x [..., hidden_size]; cos, sin [..., D / 2] -> [..., hidden_size]"""
+        config, attn, mlp = self.config, self.self_attn, self.mlp
+        queries, keys = config.num_attention_heads, config.num_key_value_heads
+        weights = attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight
+        qkv = ops.linear(x, weights, self.input_layernorm.norm)  # [..., (Hq + 2 H) D]
+        qkv = qkv.unflatten(-1, (-1, config.head_dim))  # [..., Hq + 2 H, D]
+        qk, v = qkv.split((queries + keys, keys), -2)
+        q, k = ops.rope(qk, cos, sin, config.rope_interleaved).split((queries, keys), -2)
+        seen = attend(number, q, k, v).flatten(-2)  # [..., Hq D]
+        x = ops.linear(seen, (attn.o_proj.weight,), add=x)
+        inner = ops.swiglu(x, mlp.gate_proj.weight, mlp.up_proj.weight, self.post_attention_layernorm.norm)
+        return ops.linear(inner, (mlp.down_proj.weight,), add=x)
 
 
 class Trunk(nn.Module):
@@ -95,19 +115,18 @@ class Trunk(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = Matrix(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """tokens, positions [...] -> [..., hidden_size]"""
-        x = self.embed_tokens(tokens)
-        cos, sin = cos_sin(positions, self.config.head_dim, self.config.rope_theta, x.dtype)
-        cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)  # [..., 1, D / 2]: the same for every head
+    def forward(self, tokens: Tensor, positions: Tensor, attend: Attend, ops: LayerOperations) -> Tensor:
+        """tokens, positions [...] -> [..., hidden_size], before the last norm"""
+        table = self.embed_tokens.weight
+        x = table.take(tokens) if isinstance(table, Packed) else F.embedding(tokens, table)
+        cos, sin = cos_sin(positions, self.config.head_dim, self.config.rope_theta, x.dtype)  # [..., D / 2]
         for number, layer in enumerate(self.layers):
-            x = layer(x, cos, sin, number, attend)
-        out: Tensor = self.norm(x)
-        return out
+            x = layer(x, cos, sin, number, attend, ops)
+        return x
 
 
 class Decoder(nn.Module):
@@ -117,9 +136,28 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.model = Trunk(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Matrix(config.vocab_size, config.hidden_size)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
+
+    def pack(self) -> Decoder:
+        """Lay the weights out for steps of few rows (ops/packed.py), one after the other, each original let go:
+        there is never a second copy of the model. A packed model runs, but cannot be trained."""
+        embed, head = self.model.embed_tokens, self.lm_head
+        tied = head.weight is embed.weight
+        for matrix in self.modules():
+            if isinstance(matrix, Matrix) and matrix is not embed:  # an embedding is looked up, not multiplied
+                matrix.pack()
+        if tied:
+            del embed.weight
+            embed.weight = head.weight
+        return self
+
+    @property
+    def parameter_count(self) -> int:
+        """Distinct numbers in the weights, packed or not."""
+        weights = {id(m.weight): m.weight.numel() for m in self.modules() if isinstance(m, Matrix | RMSNorm)}
+        return sum(weights.values())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -150,9 +188,11 @@ class Decoder(nn.Module):
                 out = score.softmax(-1) @ v
             return out.transpose(1, 2)  # [B, T, Hq, D]
 
-        hidden = self.model(tokens, positions, attend)
-        logits: Tensor = self.lm_head(hidden)
-        return logits
+        return self.head(self.model(tokens, positions, attend, reference), reference)
+
+    def head(self, hidden: Tensor, ops: LayerOperations) -> Tensor:
+        """[..., hidden_size] as the trunk gives it -> logits [..., vocab_size]"""
+        return ops.linear(hidden, (self.lm_head.weight,), self.model.norm.norm)
 
     def _shifted_scores(self, q: Tensor, k: Tensor, shift: Tensor) -> Tensor:
         """Scores [B, Hq, T, T] where key j is first turned by shift[b, i, j]: the definition, spelt out."""
@@ -191,6 +231,4 @@ class Decoder(nn.Module):
             ops.write_kv(k, v, k_cache[layer], v_cache[layer], slots)
             return ops.paged_attention(q, k_cache[layer], v_cache[layer], plan, *table, config.rope_interleaved)
 
-        hidden = self.model(tokens, positions, attend)
-        logits: Tensor = self.lm_head(hidden[wanted])
-        return logits
+        return self.head(self.model(tokens, positions, attend, ops)[wanted], ops)

@@ -1,16 +1,33 @@
-"""The four operations on the block pool, in interchangeable implementations."""
+"""The operations of a step, in interchangeable implementations: those on the block pool, and those of a layer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
 
 from .backends import available, load
+from .build import BuildError, build, sources
+from .checking import check
+from .packed import Norm, Packed, Weight
 from .plan import AttentionPlan, PlanBuilder
+from .timing import time
 
 
-class Operations(Protocol):
+class LayerOperations(Protocol):
+    """What a decoder layer is made of, but for attention. ``ops/reference.py`` says exactly what each does."""
+
+    def linear(
+        self, x: Tensor, weights: Sequence[Weight], norm: Norm | None = None, add: Tensor | None = None
+    ) -> Tensor: ...
+
+    def swiglu(self, x: Tensor, gate: Weight, up: Weight, norm: Norm | None = None) -> Tensor: ...
+
+    def rope(self, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor: ...
+
+
+class Operations(LayerOperations, Protocol):
     """What a backend provides. ``ops/reference.py`` says exactly what each operation does."""
 
     name: str
@@ -35,4 +52,18 @@ class Operations(Protocol):
     ) -> None: ...
 
 
-__all__ = ["AttentionPlan", "Operations", "PlanBuilder", "available", "load"]
+__all__ = [
+    "AttentionPlan",
+    "BuildError",
+    "Norm",
+    "Operations",
+    "Packed",
+    "PlanBuilder",
+    "Weight",
+    "available",
+    "build",
+    "check",
+    "load",
+    "sources",
+    "time",
+]

@@ -5,21 +5,20 @@ from __future__ import annotations
 import warnings
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import Operations
+    from .native import Native
 
-_MODULES = {"cpp": "native", "reference": "reference"}  # the fastest first
+_NAMES = ("cpp", "reference")  # the fastest first
 
 
 def available() -> dict[str, str]:
     """Every backend's name, with how it was built, or "missing: ..." and why."""
     found = {"reference": "plain PyTorch, any device"}
     try:
-        from . import native
-
-        found["cpp"] = ", ".join(f"{key} {value}" for key, value in native.build_info().items())
+        found["cpp"] = ", ".join(f"{key} {value}" for key, value in _native().build_info().items())
     except (ImportError, ValueError) as error:
         found["cpp"] = f"missing: {_why(error)}"
     return found
@@ -30,17 +29,34 @@ def load(name: str = "auto") -> Operations:
 
     Raises ValueError for a name that does not exist, ImportError for one that was asked for and is not here.
     """
-    if name not in ("auto", *_MODULES):
-        raise ValueError(f"no backend {name!r}: there are auto, {', '.join(sorted(_MODULES))}")
+    if name not in ("auto", *_NAMES):
+        raise ValueError(f"no backend {name!r}: there are auto, {', '.join(sorted(_NAMES))}")
+    from . import reference
+
+    if name == "reference":
+        return reference
     try:
-        module = import_module(f"{__package__}.{_MODULES['cpp' if name == 'auto' else name]}")
+        return _native()
     except (ImportError, ValueError) as error:
         if name != "auto":
             raise ImportError(f"backend {name!r} is missing: {_why(error)}") from error
         # Python shows a warning once for each place.
         warnings.warn(f"C++ kernels are missing, plain PyTorch runs instead: {_why(error)}", stacklevel=2)
-        module = import_module(f"{__package__}.reference")
-    return cast("Operations", module)
+        return reference
+
+
+def usable(name: str) -> bool:
+    """Whether ``load(name)`` gives something."""
+    try:
+        return bool(load(name))
+    except ImportError:
+        return False
+
+
+def _native() -> Native:
+    from .native import Native
+
+    return Native(import_module("miniapr._native"))
 
 
 def _why(error: Exception) -> str:

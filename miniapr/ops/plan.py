@@ -57,8 +57,8 @@ class AttentionPlan:
         return bool((self.shifts != 0).any())
 
     @cached_property
-    def prepared(self) -> dict[str, object]:
-        """What a backend derives from this plan, by the backend's name: made once per step, not per layer."""
+    def prepared(self) -> dict[object, object]:
+        """What a backend derives from this plan, by the backend's module: made once per step, not per layer."""
         return {}
 
 

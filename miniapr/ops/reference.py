@@ -1,4 +1,4 @@
-"""The four operations in plain PyTorch: any dtype, any device, nothing hidden. The other backends are
+"""The operations in plain PyTorch: any dtype, any device, nothing hidden. The other backends are
 measured against this one.
 
 Layout of one layer of the pool (``NB`` blocks of ``B`` tokens, ``H`` key/value heads of ``D``):
@@ -12,10 +12,13 @@ A slot is ``block * B + offset``. ``copy_blocks`` and ``shift_keys`` act on all 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from .packed import Norm, Weight, plain
 from .plan import AttentionPlan
 
 name = "reference"
@@ -120,6 +123,40 @@ def shift_keys(
     keys = k_cache[:, blocks].transpose(-1, -2).to(work)  # [L, M, H, B, D]
     cos, sin = shift_cos[turn, None, None].to(work), shift_sin[turn, None, None].to(work)  # [M, 1, 1, D/2]
     k_cache[:, blocks] = rotate(keys, cos, sin, interleaved).transpose(-1, -2).to(k_cache.dtype)
+
+
+def linear(x: Tensor, weights: Sequence[Weight], norm: Norm | None = None, add: Tensor | None = None) -> Tensor:
+    """x, normed if there is a norm, times each weight; the results side by side, and ``add`` on top.
+
+    x        [..., K]
+    weights  [N_i, K] each, as they are or packed
+    add      [..., sum N_i]
+    returns  [..., sum N_i]
+    """
+    x = rms_norm(x, norm) if norm else x
+    out = torch.cat([F.linear(x, plain(weight)) for weight in weights], -1)
+    return out if add is None else add + out
+
+
+def swiglu(x: Tensor, gate: Weight, up: Weight, norm: Norm | None = None) -> Tensor:
+    """silu(x gate^T) * (x up^T), x normed if there is a norm (Shazeer 2020): [..., K] -> [..., N]"""
+    x = rms_norm(x, norm) if norm else x
+    return F.silu(F.linear(x, plain(gate))) * F.linear(x, plain(up))
+
+
+def rms_norm(x: Tensor, norm: Norm) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension; the mean in float32 at least."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + norm.eps)).to(x.dtype) * norm.weight
+
+
+def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
+    """Every head of a row turned to the row's position (RoFormer, Su et al. 2021, section 3.2).
+
+    x         [..., heads, D]
+    cos, sin  [..., D / 2], float32 at least
+    """
+    return rotate(x, cos.unsqueeze(-2), sin.unsqueeze(-2), interleaved).to(x.dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:

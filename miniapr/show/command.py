@@ -56,7 +56,7 @@ def _options(args: argparse.Namespace) -> Options:
 def _set_threads(threads: int | None, bundle: Bundle) -> None:
     """A small model's passes are shorter than the time in which threads find one another: one is faster,
     and much faster on a machine that is busy with other things."""
-    if threads is None and sum(weight.numel() for weight in bundle.model.parameters()) < SMALL:
+    if threads is None and bundle.model.parameter_count < SMALL:
         threads = 1
     if threads is not None:
         torch.set_num_threads(threads)

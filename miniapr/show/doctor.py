@@ -81,7 +81,7 @@ def _look_at_models(found: Findings) -> Bundle | None:
             found.models[path.name] = f"broken: {error}"
             continue
         config = bundle.model.config
-        size = sum(weight.numel() for weight in bundle.model.parameters())
+        size = bundle.model.parameter_count
         found.models[path.name] = (
             f"{size / 1e6:.2f} M parameters, {config.num_hidden_layers} layers of {config.hidden_size}, "
             f"{config.vocab_size} tokens, context {config.max_position_embeddings}"

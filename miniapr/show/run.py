@@ -66,7 +66,7 @@ class Run:
             for mode in ("adaptive", "sequential")
         }
         self.engine = self._new_engine()
-        parameters = sum(weight.numel() for weight in bundle.model.parameters())
+        parameters = bundle.model.parameter_count
         model = {
             "name": bundle.name,
             "parameters": parameters,
