@@ -12,17 +12,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from . import reference
-from .packed import PANEL, Norm, Packed, Weight
+from .checks import (
+    ARITHMETIC,
+    STORAGE,
+    check_index,
+    check_indices,
+    check_layer,
+    check_stack,
+    check_stacks,
+    check_turns,
+    dense_last,
+    describe,
+    place,
+)
+from .packed import Norm, Packed, Weight
 from .plan import AttentionPlan
-
-_STORAGE = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}  # the codes of csrc/common.h
-_ARITHMETIC = {torch.float32: torch.float32, torch.bfloat16: torch.float32, torch.float64: torch.float64}
 
 
 class Native:
@@ -40,9 +50,9 @@ class Native:
 
         Raises ValueError if a slot is neither -1 nor in the pool (nothing is written then).
         """
-        storage, sizes = _check_layer(k_cache, v_cache)
+        storage, sizes = check_layer(k_cache, v_cache)
         blocks, heads, head_dim, block_size = sizes
-        _check_index("slots", slots)
+        check_index("slots", slots)
         rows = slots.shape[0]
         if k.dtype != k_cache.dtype:
             k = k.to(k_cache.dtype)
@@ -51,10 +61,10 @@ class Native:
         for label, x in (("k", k), ("v", v)):
             if x.shape != (rows, heads, head_dim) or x.device.type != "cpu":
                 raise ValueError(
-                    f"{label} is {_describe(x)}, expected [{rows}, {heads}, {head_dim}] on the CPU "
+                    f"{label} is {describe(x)}, expected [{rows}, {heads}, {head_dim}] on the CPU "
                     f"(rows of slots, heads and head size of k_cache)"
                 )
-        k, v = _dense_last(k), _dense_last(v)
+        k, v = dense_last(k), dense_last(v)
         self._module.write_kv(
             k.data_ptr(), k.stride(0), k.stride(1), v.data_ptr(), v.stride(0), v.stride(1),
             k_cache.data_ptr(), v_cache.data_ptr(), k_cache.stride(0), v_cache.stride(0),
@@ -75,19 +85,19 @@ class Native:
 
         Returns [N, Hq, D] in the type of q. Raises ValueError if an index of the plan is out of range.
         """
-        storage, (blocks, heads, head_dim, block_size) = _check_layer(k_cache, v_cache)
+        storage, (blocks, heads, head_dim, block_size) = check_layer(k_cache, v_cache)
         if q.dim() != 3 or q.shape[2] != head_dim or q.device.type != "cpu":
-            raise ValueError(f"q is {_describe(q)}, expected [rows, heads, {head_dim}] on the CPU")
-        arithmetic, given = _ARITHMETIC[k_cache.dtype], q.dtype
+            raise ValueError(f"q is {describe(q)}, expected [rows, heads, {head_dim}] on the CPU")
+        arithmetic, given = ARITHMETIC[k_cache.dtype], q.dtype
         if given != arithmetic:
             if given != k_cache.dtype:
                 raise ValueError(f"q is {given}, expected {arithmetic} or {k_cache.dtype}, the type of k_cache")
             q = q.to(arithmetic)
-        q = _dense_last(q)
+        q = dense_last(q)
         native = self._prepare(plan)
         cos = sin = turns = 0
         if native.shifted:
-            shift_cos, shift_sin = _check_turns(shift_cos, shift_sin, head_dim, arithmetic)
+            shift_cos, shift_sin = check_turns(shift_cos, shift_sin, head_dim, arithmetic)
             cos, sin, turns = shift_cos.data_ptr(), shift_sin.data_ptr(), shift_cos.shape[0]
         rows, q_heads, _ = q.shape
         out = torch.empty((rows, q_heads, head_dim), dtype=arithmetic)
@@ -104,18 +114,10 @@ class Native:
 
         Raises ValueError if a block is in both lists, twice in ``target``, or not in the pool.
         """
-        storage, sizes = _check_stack("k_cache", k_cache)
-        layers, blocks, heads, head_dim, block_size = sizes
-        if _check_stack("v_cache", v_cache)[1] != (layers, blocks, heads, block_size, head_dim):
-            raise ValueError(f"v_cache is {_describe(v_cache)}, which does not go with k_cache {_describe(k_cache)}")
-        if v_cache.dtype != k_cache.dtype:
-            raise ValueError(f"v_cache is {v_cache.dtype}, k_cache is {k_cache.dtype}")
-        _check_index("source", source)
-        _check_index("target", target)
-        if source.shape != target.shape:
-            raise ValueError(f"source has {source.shape[0]} blocks, target has {target.shape[0]}")
+        storage, sizes = check_stacks(k_cache, v_cache)
+        check_indices(source=source, target=target)
         self._module.copy_blocks(
-            _place(k_cache), _place(v_cache), sizes, storage,
+            place(k_cache), place(v_cache), sizes, storage,
             source.data_ptr(), target.data_ptr(), source.shape[0], torch.get_num_threads(),
         )  # fmt: skip
 
@@ -126,17 +128,35 @@ class Native:
 
         Raises ValueError if a block is listed twice or is not in the pool, or a turn is not in the tables.
         """
-        storage, sizes = _check_stack("k_cache", k_cache)
-        head_dim = sizes[3]
-        if head_dim % 2:
-            raise ValueError(f"k_cache: head size {head_dim} is not even")
-        _check_index("blocks", blocks)
-        _check_index("turn", turn)
-        if blocks.shape != turn.shape:
-            raise ValueError(f"blocks has {blocks.shape[0]} entries, turn has {turn.shape[0]}")
-        shift_cos, shift_sin = _check_turns(shift_cos, shift_sin, head_dim, _ARITHMETIC[k_cache.dtype])
+        storage, sizes = check_stack("k_cache", k_cache)
+        check_indices(blocks=blocks, turn=turn)
+        shift_cos, shift_sin = check_turns(shift_cos, shift_sin, sizes[3], ARITHMETIC[k_cache.dtype])
         self._module.shift_keys(
-            _place(k_cache), sizes, storage, blocks.data_ptr(), turn.data_ptr(), blocks.shape[0],
+            place(k_cache), sizes, storage, blocks.data_ptr(), turn.data_ptr(), blocks.shape[0],
+            shift_cos.data_ptr(), shift_sin.data_ptr(), shift_cos.shape[0], interleaved, torch.get_num_threads(),
+        )  # fmt: skip
+
+    def copy_and_shift(
+        self,
+        k_cache: Tensor,
+        v_cache: Tensor,
+        source: Tensor,
+        target: Tensor,
+        turn: Tensor,
+        shift_cos: Tensor,
+        shift_sin: Tensor,
+        interleaved: bool,
+    ) -> None:
+        """Copy whole blocks in all layers, the keys turned on the way, in one pass: see ``reference.copy_and_shift``.
+
+        Raises ValueError for what ``copy_blocks`` or ``shift_keys`` refuses; nothing is written then.
+        """
+        storage, sizes = check_stacks(k_cache, v_cache)
+        check_indices(source=source, target=target, turn=turn)
+        shift_cos, shift_sin = check_turns(shift_cos, shift_sin, sizes[3], ARITHMETIC[k_cache.dtype])
+        self._module.copy_and_shift(
+            place(k_cache), place(v_cache), sizes, storage,
+            source.data_ptr(), target.data_ptr(), turn.data_ptr(), source.shape[0],
             shift_cos.data_ptr(), shift_sin.data_ptr(), shift_cos.shape[0], interleaved, torch.get_num_threads(),
         )  # fmt: skip
 
@@ -149,7 +169,7 @@ class Native:
         """
         if any(isinstance(weight, Tensor) for weight in weights):
             return reference.linear(x, weights, norm, add)
-        return self._linear(x, weights, norm, add, gated=False)
+        return self._linear(x, cast("Sequence[Packed]", weights), norm, add, gated=False)
 
     def swiglu(self, x: Tensor, gate: Weight, up: Weight, norm: Norm | None = None) -> Tensor:
         """silu(x gate^T) * (x up^T) for x [N, K]: see ``reference.swiglu``."""
@@ -160,50 +180,50 @@ class Native:
         return self._linear(x, (gate, up), norm, None, gated=True)
 
     def _linear(
-        self, x: Tensor, weights: Sequence[Weight], norm: Norm | None, add: Tensor | None, gated: bool
+        self, x: Tensor, weights: Sequence[Packed], norm: Norm | None, add: Tensor | None, gated: bool
     ) -> Tensor:
-        storage = _STORAGE.get(x.dtype)
+        storage = STORAGE.get(x.dtype)
         if storage is None or x.dim() != 2 or x.device.type != "cpu":
-            raise ValueError(f"x is {_describe(x)}, expected float32, bfloat16 or float64 [N, K] on the CPU")
-        rows, depth = x.shape
+            raise ValueError(f"x is {describe(x)}, expected float32, bfloat16 or float64 [N, K] on the CPU")
+        (rows, depth), columns, panels = x.shape, 0, []
         for weight in weights:
-            panels = weight.panels  # type: ignore[union-attr]
-            if weight.shape[1] != depth or weight.dtype != x.dtype or weight.device.type != "cpu":
+            if weight.shape[1] != depth or weight.dtype != x.dtype:
                 raise ValueError(
-                    f"weights has one of {weight.dtype} {list(weight.shape)} on {weight.device.type}, "
-                    f"x is {_describe(x)}: the last sizes and the types must be the same"
+                    f"weights has one of {weight.dtype} {list(weight.shape)}, x is {describe(x)}: "
+                    "the types and the last sizes must be the same"
                 )
-            if not panels.is_contiguous() or panels.shape[:2] != _panel_sizes(weight):  # type: ignore[arg-type]
-                raise ValueError(f"weights has panels {list(panels.shape)} for a weight {list(weight.shape)}")
-        columns = weights[0].shape[0] if gated else sum(weight.shape[0] for weight in weights)
-        if norm and (norm.weight.shape != (depth,) or norm.weight.dtype != x.dtype or norm.weight.device != x.device):
-            raise ValueError(f"norm is {_describe(norm.weight)}, expected {x.dtype} [{depth}] as x is")
-        if add is not None and (add.shape != (rows, columns) or add.dtype != x.dtype or add.device != x.device):
-            raise ValueError(f"add is {_describe(add)}, expected {x.dtype} [{rows}, {columns}]")
-        x, add = _dense_last(x), None if add is None else _dense_last(add)
-        scale = norm.weight.contiguous() if norm else None
-        out = x.new_empty(rows, columns)
+            panels.append((weight.panels.data_ptr(), weight.shape[0]))
+            columns += weight.shape[0]
+        if not panels:
+            raise ValueError("weights is empty")
+        if gated:
+            columns //= 2
+        scale, eps, add_ptr, add_stride = 0, 0.0, 0, 0
+        if norm is not None:
+            if norm.weight.shape != (depth,) or norm.weight.dtype != x.dtype:
+                raise ValueError(f"norm is {describe(norm.weight)}, expected {x.dtype} [{depth}] as x is")
+            scale, eps = norm.weight.data_ptr(), norm.eps
+        if add is not None:
+            if add.shape != (rows, columns) or add.dtype != x.dtype or add.stride(1) != 1:
+                raise ValueError(f"add is {describe(add)}, expected contiguous {x.dtype} [{rows}, {columns}]")
+            add_ptr, add_stride = add.data_ptr(), add.stride(0)
+        x, out = dense_last(x), x.new_empty(rows, columns)
         self._module.linear(
-            x.data_ptr(), x.stride(0), rows, depth,
-            scale.data_ptr() if scale is not None else 0, norm.eps if norm else 0.0,
-            [(weight.panels.data_ptr(), weight.shape[0]) for weight in weights], gated,  # type: ignore[union-attr]
-            add.data_ptr() if add is not None else 0, add.stride(0) if add is not None else 0,
-            out.data_ptr(), storage, torch.get_num_threads(),
+            x.data_ptr(), x.stride(0), rows, depth, scale, eps, panels, gated, add_ptr, add_stride, out.data_ptr(),
+            storage, torch.get_num_threads(),
         )  # fmt: skip
         return out
 
     def rope(self, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
         """Heads [N, heads, D] turned by tables [N, D / 2]: see ``reference.rope``."""
-        storage = _STORAGE.get(x.dtype)
+        storage = STORAGE.get(x.dtype)
         if storage is None or x.dim() != 3 or x.shape[2] % 2 or x.device.type != "cpu":
-            raise ValueError(
-                f"x is {_describe(x)}, expected float32, bfloat16 or float64 [N, heads, even D] on the CPU"
-            )
+            raise ValueError(f"x is {describe(x)}, expected float32, bfloat16 or float64 [N, heads, even D] on the CPU")
         rows, heads, head_dim = x.shape
-        cos, sin = _check_turns(cos, sin, head_dim, _ARITHMETIC[x.dtype], "cos", "sin")
+        cos, sin = check_turns(cos, sin, head_dim, ARITHMETIC[x.dtype], "cos", "sin")
         if cos.shape[0] != rows:
-            raise ValueError(f"cos is {_describe(cos)}, expected {rows} rows as x has")
-        x, out = _dense_last(x), x.new_empty(rows, heads, head_dim)
+            raise ValueError(f"cos is {describe(cos)}, expected {rows} rows as x has")
+        x, out = dense_last(x), x.new_empty(rows, heads, head_dim)
         self._module.rope(
             x.data_ptr(), x.stride(0), x.stride(1), rows, heads, head_dim, storage,
             cos.data_ptr(), sin.data_ptr(), interleaved, out.data_ptr(), torch.get_num_threads(),
@@ -222,7 +242,7 @@ class Native:
         tensors = [getattr(plan, field) for field in fields]
         for field, x in zip(fields, tensors, strict=True):
             if x.dtype != torch.int32 or x.dim() != 1 or not x.is_contiguous() or x.device.type != "cpu":
-                raise ValueError(f"plan.{field} is {_describe(x)}, expected contiguous int32 [n] on the CPU")
+                raise ValueError(f"plan.{field} is {describe(x)}, expected contiguous int32 [n] on the CPU")
         runs, edges, rows = len(plan.first), len(plan.edge_row), len(plan.row_ptr) - 1
         lengths = {"block_ptr": runs + 1, "edge_ptr": runs + 1, "edge_visible": edges, "edge_shift": edges}
         for field, length in {**lengths, "row_ptr": max(rows, 0) + 1, "row_edges": edges}.items():
@@ -232,74 +252,3 @@ class Native:
         made = self._module.Plan(addresses, len(plan.blocks), runs, edges, rows, len(plan.shifts))
         plan.prepared[self._module] = made
         return made
-
-
-def _check_layer(k_cache: Tensor, v_cache: Tensor) -> tuple[int, tuple[int, int, int, int]]:
-    """One layer of the pool: its storage code and (blocks, heads, head_dim, block_size)."""
-    storage = _STORAGE.get(k_cache.dtype)
-    if storage is None or k_cache.dim() != 4 or k_cache.device.type != "cpu":
-        raise ValueError(
-            f"k_cache is {_describe(k_cache)}, expected float32, bfloat16 or float64 [NB, H, D, B] on the CPU"
-        )
-    blocks, heads, head_dim, block_size = k_cache.shape
-    if v_cache.shape != (blocks, heads, block_size, head_dim) or v_cache.dtype != k_cache.dtype:
-        raise ValueError(
-            f"v_cache is {_describe(v_cache)}, expected {k_cache.dtype} "
-            f"[{blocks}, {heads}, {block_size}, {head_dim}] to go with k_cache"
-        )
-    if v_cache.device.type != "cpu":
-        raise ValueError(f"v_cache is {_describe(v_cache)}, expected it on the CPU")
-    inner = head_dim * block_size
-    if k_cache.stride()[1:] != (inner, block_size, 1):
-        raise ValueError(f"k_cache has strides {k_cache.stride()}, expected (any, {inner}, {block_size}, 1)")
-    if v_cache.stride()[1:] != (inner, head_dim, 1):
-        raise ValueError(f"v_cache has strides {v_cache.stride()}, expected (any, {inner}, {head_dim}, 1)")
-    return storage, (blocks, heads, head_dim, block_size)
-
-
-def _check_stack(label: str, cache: Tensor) -> tuple[int, tuple[int, ...]]:
-    """All layers of the pool: the storage code and the shape."""
-    storage = _STORAGE.get(cache.dtype)
-    if storage is None or cache.dim() != 5 or cache.device.type != "cpu":
-        raise ValueError(
-            f"{label} is {_describe(cache)}, expected float32, bfloat16 or float64 [L, NB, H, ...] on the CPU"
-        )
-    inner = (cache.shape[3] * cache.shape[4], cache.shape[4], 1)
-    if cache.stride()[2:] != inner:
-        raise ValueError(f"{label} has strides {cache.stride()}, expected (any, any, {inner[0]}, {inner[1]}, 1)")
-    return storage, tuple(cache.shape)
-
-
-def _check_index(label: str, index: Tensor) -> None:
-    if index.dtype != torch.int64 or index.dim() != 1 or not index.is_contiguous() or index.device.type != "cpu":
-        raise ValueError(f"{label} is {_describe(index)}, expected contiguous int64 [n] on the CPU")
-
-
-def _panel_sizes(weight: Packed) -> tuple[int, int]:
-    rows, depth = weight.shape
-    return -(-rows // PANEL), -(-depth // 2) if weight.dtype == torch.bfloat16 else depth
-
-
-def _check_turns(
-    cos: Tensor, sin: Tensor, head_dim: int, dtype: torch.dtype, of_cos: str = "shift_cos", of_sin: str = "shift_sin"
-) -> tuple[Tensor, Tensor]:
-    """Tables [S, D / 2] in the type of the arithmetic."""
-    for label, x in ((of_cos, cos), (of_sin, sin)):
-        if x.dim() != 2 or x.shape[1] != head_dim // 2 or not x.is_floating_point() or x.device.type != "cpu":
-            raise ValueError(f"{label} is {_describe(x)}, expected floating point [S, {head_dim // 2}] on the CPU")
-    if cos.shape != sin.shape:
-        raise ValueError(f"{of_sin} is {_describe(sin)}, {of_cos} is {_describe(cos)}")
-    return cos.to(dtype).contiguous(), sin.to(dtype).contiguous()
-
-
-def _dense_last(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
-
-
-def _place(cache: Tensor) -> tuple[int, int, int]:
-    """Address, and elements from one layer and from one block to the next."""
-    return cache.data_ptr(), cache.stride(0), cache.stride(1)
-
-
-def _describe(x: Tensor) -> str:
-    return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)} on {x.device.type}"

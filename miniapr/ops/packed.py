@@ -33,11 +33,21 @@ class Norm(NamedTuple):
 class Packed:
     """A weight [N, K] in panels. Rows beyond N and an odd K's last column are zeros.
 
-    panels  [ceil(N / 16), K, 16], or [ceil(N / 16), ceil(K / 2), 16, 2] in bfloat16
+    panels  [ceil(N / 16), K, 16], or [ceil(N / 16), ceil(K / 2), 16, 2] in bfloat16; contiguous
+    shape   (N, K)
+
+    Raises ValueError if the two do not go together: kernels trust them.
     """
 
     panels: Tensor
     shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        rows, depth = self.shape
+        paired = self.dtype == torch.bfloat16
+        want = (-(-rows // PANEL), -(-depth // 2), PANEL, 2) if paired else (-(-rows // PANEL), depth, PANEL)
+        if self.panels.shape != want or not self.panels.is_contiguous():
+            raise ValueError(f"panels {list(self.panels.shape)} for a weight {list(self.shape)}, expected {list(want)}")
 
     @property
     def dtype(self) -> torch.dtype:
