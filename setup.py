@@ -1,9 +1,12 @@
-"""Compiles csrc/ into miniapr._native, and puts a copy of csrc/ into the package, so that learners can edit the
-kernels. How to compile is in miniapr/ops/build.py; everything else is in pyproject.toml.
+"""Compiles csrc/ into miniapr._native and, where there is nvcc, csrc/cuda/ into miniapr._cuda, and puts a copy of
+csrc/ into the package, so that learners can edit the kernels. How to compile is in miniapr/ops/build.py;
+everything else is in pyproject.toml.
 
-Without a C++17 compiler the package installs all the same and runs the torch reference. Variables:
+Without a compiler the package installs all the same and runs the torch reference. Variables:
+MINIAPR_NO_EXTENSION=1  compile nothing                    MINIAPR_REQUIRE_EXTENSION=1  fail without the C++ kernels
+MINIAPR_NO_CUDA=1  leave out CUDA                          MINIAPR_REQUIRE_CUDA=1  fail without the CUDA kernels
 MINIAPR_CXX_FLAGS  more flags for compiler and linker      MINIAPR_JOBS  compilers at once (default: all cores)
-MINIAPR_NO_EXTENSION=1  do not compile                     MINIAPR_REQUIRE_EXTENSION=1  fail if it can't
+MINIAPR_CUDA_ARCHS  GPUs to compile for (default: those of this machine, or 75;80;90)
 CXX  the compiler (default: c++)
 """
 
@@ -13,7 +16,9 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -43,47 +48,86 @@ class BuildSources(build_py):
             shutil.copytree(ROOT / "csrc", Path(self.build_lib) / "miniapr" / "csrc", dirs_exist_ok=True)
 
 
-class BuildNative(build_ext):
-    """Compiles the kernels; a failure is told in one line and does not fail the install."""
+class Part(NamedTuple):
+    """An extension: how it is made, the variables that forbid or demand it, and what is said without it."""
+
+    target: Callable[[Path], Any]
+    off: tuple[str, ...]
+    required: str
+    without: str
+
+
+PARTS = {
+    "miniapr._native": Part(
+        build.cpu,
+        ("MINIAPR_NO_EXTENSION",),
+        "MINIAPR_REQUIRE_EXTENSION",
+        "without its C++ kernels, the torch reference runs instead",
+    ),
+    "miniapr._cuda": Part(
+        build.cuda,
+        ("MINIAPR_NO_EXTENSION", "MINIAPR_NO_CUDA"),
+        "MINIAPR_REQUIRE_CUDA",
+        "without its CUDA kernels",
+    ),
+}
+
+
+class BuildKernels(build_ext):
+    """Compiles each extension by itself; a failure is told in one line and does not fail the install."""
 
     def run(self) -> None:
-        try:
-            if os.environ.get("MINIAPR_NO_EXTENSION"):
-                raise RuntimeError("MINIAPR_NO_EXTENSION is set")
-            super().run()
-            self.note("")
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) or os.environ.get("MINIAPR_REQUIRE_EXTENSION"):
-                raise
-            print(error)
-            text = " ".join(str(error).split())
-            short = isinstance(error, build.BuildError) and not text.startswith("no C++ compiler")
-            reason = "the C++ compiler failed; pip install -v shows its messages" if short else text[:200]
-            print(f"miniapr: installed without its C++ kernels, the torch reference runs instead ({reason})")
-            self.note(reason)
-            self.extensions = []  # or installing would look for what was not built
+        self.missing: dict[str, str] = {}  # an extension, and why
+        for name, part in PARTS.items():
+            for variable in part.off:
+                if os.environ.get(variable):
+                    self.missing.setdefault(name, f"{variable} is set")
+        self.extensions = [extension for extension in self.extensions if extension.name not in self.missing]
+        super().run()
+        for name, part in PARTS.items():
+            self.note(name, self.missing.get(name, ""))
+            if name in self.missing:
+                print(f"miniapr: installed {part.without} ({self.missing[name]})")
 
-    def note(self, reason: str) -> None:
+    def build_extensions(self) -> None:
+        for extension in self.extensions:
+            try:
+                self.make(extension)
+            except Exception as error:
+                if os.environ.get(PARTS[extension.name].required):
+                    raise
+                print(error)
+                text = " ".join(str(error).split())
+                short = isinstance(error, build.BuildError) and not text.startswith("no C")  # no compiler
+                why = "the compiler failed; pip install -v shows its messages" if short else text[:200]
+                self.missing[extension.name] = why
+        # Installing would look for what was not built.
+        self.extensions = [extension for extension in self.extensions if extension.name not in self.missing]
+
+    def make(self, extension: Extension) -> None:
+        folder, file = Path(self.build_temp).resolve() / extension.name, Path(self.get_ext_fullpath(extension.name))
+        print(build.run_ninja(PARTS[extension.name].target(ROOT.resolve() / "csrc"), folder, file.resolve()), end="")
+
+    def note(self, name: str, reason: str) -> None:
         """Leave the reason where ``miniapr doctor`` finds it."""
         package = ROOT / "miniapr" if self.inplace else Path(self.build_lib) / "miniapr"
         package.mkdir(parents=True, exist_ok=True)
-        file = package / "_native_missing.txt"
+        stem = name.split(".")[-1]
+        file = package / f"{stem}_missing.txt"
         if reason:
-            for stale in [*package.glob("_native*.so"), *package.glob("_native*.pyd")]:
+            for stale in [*package.glob(f"{stem}*.so"), *package.glob(f"{stem}*.pyd")]:
                 stale.unlink()  # of an earlier build: what was not built now must not be installed
             file.write_text(reason + "\n", encoding="utf-8")
         else:
             file.unlink(missing_ok=True)
 
-    def build_extensions(self) -> None:
-        for extension in self.extensions:
-            folder, file = Path(self.build_temp).resolve(), Path(self.get_ext_fullpath(extension.name)).resolve()
-            print(build.run_ninja(build.cpu(ROOT.resolve() / "csrc"), folder, file), end="")
-
 
 if sys.platform == "win32":
     os.environ.setdefault("MINIAPR_NO_EXTENSION", "1")
 setup(
-    ext_modules=[Extension("miniapr._native", sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/*.cpp")))],
-    cmdclass={"build_ext": BuildNative, "build_py": BuildSources},
+    ext_modules=[
+        Extension("miniapr._native", sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/*.cpp"))),
+        Extension("miniapr._cuda", sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/cuda/*.cu"))),
+    ],
+    cmdclass={"build_ext": BuildKernels, "build_py": BuildSources},
 )

@@ -1,33 +1,40 @@
 #include "attention.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels.h"
 #include "memory.h"
 #include "parallel.h"
 
 namespace miniapr {
-namespace {
 
-void check(const Plan& plan, const Queries& q, const Cache& cache, const Turns& turns) {
-    if (q.rows != plan.rows()) fail("q has ", q.rows, " rows, the plan has ", plan.rows());
-    if (cache.heads < 1 || q.heads % cache.heads)
-        fail("q has ", q.heads, " heads, not a multiple of the ", cache.heads, " of k_cache");
-    if (cache.head_dim < 2 || cache.head_dim % 2) fail("k_cache: head size ", cache.head_dim, " is not even");
-    if (cache.block_size < 1) fail("k_cache: block size ", cache.block_size);
-    if (plan.shifted && turns.count < static_cast<int64_t>(plan.shifts.size()))
-        fail("shift_cos has ", turns.count, " rows for ", plan.shifts.size(), " shifts in the plan");
-    plan.check_pool(cache.blocks, cache.block_size);
+CutPlan::CutPlan(Plan checked, int64_t pool, int64_t size, int64_t query_heads)
+    : plan(std::move(checked)),
+      pool_blocks(pool),
+      block_size(size),
+      group(query_heads),
+      run_state(plan.first.size()),
+      run_chunk(plan.first.size()) {
+    if (block_size < 1) fail("k_cache: block size ", block_size);
+    if (group < 1) fail("q has ", group, " heads for each of k_cache");
+    plan.check_pool(pool_blocks, block_size);
+    for (int64_t run = 0; run < plan.runs(); ++run) cut_run(run);
+    for (const Unit& unit : units) {
+        const int64_t rows = (unit.edge_end - unit.edge_begin) * group;
+        most_rows = std::max(most_rows, rows);
+        // A key and a value for each row; and loading both costs about as much as using them for 12 rows.
+        work += std::max<int64_t>(0, unit.end - unit.begin) * 2 * (rows + 12);
+    }
 }
 
-void cut_run(Job& job, int64_t run) {
-    const Plan& plan = job.plan;
-    int64_t edges = plan.edge_ptr[run + 1] - plan.edge_ptr[run], most = std::max<int64_t>(1, max_rows / job.group);
-    int64_t groups = ceil_div(edges, most), end = plan.run_end[run];
+void CutPlan::cut_run(int64_t run) {
+    const int64_t edges = plan.edge_ptr[run + 1] - plan.edge_ptr[run], most = std::max<int64_t>(1, max_rows / group);
+    const int64_t groups = ceil_div(edges, most), end = plan.run_end[run];
     // Tiles start at multiples of tile_tokens from the run's first block on, whatever `first` is.
-    int64_t chunk = groups > 1 ? ceil_div(end, tile_tokens) * tile_tokens : chunk_tokens;
-    job.run_state[run] = job.states;
-    job.run_chunk[run] = chunk;
+    const int64_t chunk = groups > 1 ? ceil_div(end, tile_tokens) * tile_tokens : chunk_tokens;
+    run_state[run] = states;
+    run_chunk[run] = chunk;
     if (!edges) return;
     for (int64_t begin = 0; begin < end; begin += chunk) {
         for (int64_t g = 0; g < groups; ++g) {
@@ -36,52 +43,60 @@ void cut_run(Job& job, int64_t run) {
             unit.edge_begin = static_cast<int32_t>(plan.edge_ptr[run] + edges * g / groups);
             unit.edge_end = static_cast<int32_t>(plan.edge_ptr[run] + edges * (g + 1) / groups);
             unit.begin = std::max(begin, plan.first[run] / tile_tokens * tile_tokens);
-            unit.state = job.states + unit.edge_begin - plan.edge_ptr[run];
+            unit.state = states + unit.edge_begin - plan.edge_ptr[run];
             int64_t seen = 0;
             for (int32_t e = unit.edge_begin; e < unit.edge_end; ++e)
                 seen = std::max<int64_t>(seen, plan.edge_visible[e]);
             unit.end = std::min(plan.first[run] + seen, begin + chunk);
-            job.units.push_back(unit);
+            units.push_back(unit);
         }
-        job.states += edges;
+        states += edges;
     }
 }
 
-int64_t multiply_adds(const Job& job) {
-    int64_t total = 0;
-    for (const Unit& unit : job.units)
-        // Loading a token costs about as much as scoring it for 8 rows.
-        total += std::max<int64_t>(0, unit.end - unit.begin) * ((unit.edge_end - unit.edge_begin) * job.group + 8);
-    return total * job.cache.heads * job.cache.head_dim / 8;
+namespace {
+
+void check(const CutPlan& cut, const Queries& q, const Cache& cache, const Turns& turns) {
+    const Plan& plan = cut.plan;
+    if (q.rows != plan.rows()) fail("q has ", q.rows, " rows, the plan has ", plan.rows());
+    if (cache.heads < 1 || q.heads != cut.group * cache.heads)
+        fail("q has ", q.heads, " heads, the plan was cut for ", cut.group, " for each of the ", cache.heads, " of k_cache");
+    if (cache.head_dim < 2 || cache.head_dim % 2) fail("k_cache: head size ", cache.head_dim, " is not even");
+    if (cache.blocks != cut.pool_blocks || cache.block_size != cut.block_size)
+        fail("k_cache has ", cache.blocks, " blocks of ", cache.block_size, ", the plan was checked for ",
+             cut.pool_blocks, " of ", cut.block_size);
+    if (plan.shifted && turns.count < static_cast<int64_t>(plan.shifts.size()))
+        fail("shift_cos has ", turns.count, " rows for ", plan.shifts.size(), " shifts in the plan");
 }
 
 }  // namespace
 
-void paged_attention(const Plan& plan, const Queries& q, const Cache& cache, const Turns& turns, void* out,
+void paged_attention(const CutPlan& cut, const Queries& q, const Cache& cache, const Turns& turns, void* out,
                      int threads) {
-    check(plan, q, cache, turns);
-    Job job{plan, q, cache, turns, out, nullptr, nullptr, q.heads / cache.heads, {}, {}, {}, 0};
-    job.run_state.resize(static_cast<size_t>(plan.runs()));
-    job.run_chunk.resize(static_cast<size_t>(plan.runs()));
-    if (q.heads == 0) return;
-    for (int64_t run = 0; run < plan.runs(); ++run) cut_run(job, run);
-
+    check(cut, q, cache, turns);
+    Job job{cut, cut.plan, q, cache, turns, out, nullptr, nullptr, cut.group};
     const Kernels& kernel = kernels();
     const int type = static_cast<int>(cache.storage);
     const int64_t element = cache.storage == Storage::f64 ? 8 : 4;
-    const int64_t items = static_cast<int64_t>(job.units.size()) * cache.heads;
-    const int workers = worth_threads(threads, items, multiply_adds(job));
+    // A unit's heads are shared out only as far as the threads need it: going on from head to head, the next
+    // tile is known and fetched in time.
+    const int64_t units = static_cast<int64_t>(cut.units.size());
+    const int64_t shares = std::clamp<int64_t>(ceil_div(2 * threads, std::max<int64_t>(units, 1)), 1, cache.heads);
+    const int64_t items = units * shares;
+    const int workers = worth_threads(threads, items, cut.work * cache.heads * cache.head_dim);
     const int64_t scratch = ceil_div(kernel.scratch_bytes[type](job), 64) * 64;
-    auto value = aligned_memory(job.states * q.heads * cache.head_dim * element);
-    auto lse = aligned_memory(job.states * q.heads * element);
+    auto value = aligned_memory(cut.states * q.heads * cache.head_dim * element);
+    auto lse = aligned_memory(cut.states * q.heads * element);
     auto own = aligned_memory(scratch * workers);
     job.value = value.get();
     job.lse = lse.get();
     parallel_for(items, workers, [&](int64_t i, int worker) {
-        const Unit& unit = job.units[static_cast<size_t>(i / cache.heads)];
-        kernel.attend[type](job, unit, i % cache.heads, static_cast<char*>(own.get()) + worker * scratch);
+        const Unit& unit = cut.units[static_cast<size_t>(i / shares)];
+        const int64_t share = i % shares;
+        kernel.attend[type](job, unit, cache.heads * share / shares, cache.heads * (share + 1) / shares,
+                            static_cast<char*>(own.get()) + worker * scratch);
     });
-    const int mergers = worth_threads(threads, q.rows, job.states * q.heads * cache.head_dim);
+    const int mergers = worth_threads(threads, q.rows, cut.states * q.heads * cache.head_dim);
     parallel_for(q.rows, mergers, [&](int64_t row, int) { kernel.merge[type](job, row); });
 }
 

@@ -43,6 +43,7 @@ struct Cache {  // one layer; [heads, D, B] and [heads, B, D] contiguous inside 
 struct Queries {  // [rows, heads, D], the last dimension contiguous
     const void* data;
     int64_t rows, heads, row_stride, head_stride;
+    bool narrow;  // q and out are bfloat16, otherwise in the type of the arithmetic
 };
 
 struct Turns {  // [count, D / 2] each, contiguous
@@ -57,7 +58,25 @@ struct Unit {
     int64_t state;       // of edge_begin; the next edge has the next state
 };
 
+// A plan cut into units for one pool and one number of query heads per KV head: once per step, for all layers.
+struct CutPlan {
+    CutPlan(Plan plan, int64_t pool_blocks, int64_t block_size, int64_t group);
+
+    Plan plan;
+    int64_t pool_blocks, block_size, group;
+    std::vector<Unit> units;
+    std::vector<int64_t> run_state;  // [R] number of a run's first state
+    std::vector<int64_t> run_chunk;  // [R] slots per chunk; chunk c of edge e has state first + c * edges + e
+    int64_t states = 0;
+    int64_t most_rows = 0;  // query vectors in the largest unit
+    int64_t work = 0;       // multiply-adds for one dimension of one KV head
+
+private:
+    void cut_run(int64_t run);
+};
+
 struct Job {
+    const CutPlan& cut;
     const Plan& plan;
     Queries q;
     Cache cache;
@@ -66,14 +85,10 @@ struct Job {
     void* value;  // [states, heads, D]
     void* lse;    // [states, heads]
     int64_t group;  // query heads per KV head
-    std::vector<Unit> units;
-    std::vector<int64_t> run_state;  // [R] number of a run's first state
-    std::vector<int64_t> run_chunk;  // [R] slots per chunk; chunk c of edge e has state first + c * edges + e
-    int64_t states;
 };
 
-// q, the tables and out have the type of the arithmetic: double for f64 storage, float otherwise.
-void paged_attention(const Plan& plan, const Queries& q, const Cache& cache, const Turns& turns, void* out,
+// The tables have the type of the arithmetic: double for f64 storage, float otherwise.
+void paged_attention(const CutPlan& cut, const Queries& q, const Cache& cache, const Turns& turns, void* out,
                      int threads);
 
 }  // namespace miniapr

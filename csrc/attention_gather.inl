@@ -7,7 +7,7 @@ struct Scratch {  // one worker's, cut from one piece of memory
     int64_t* end;
     int64_t width;  // head_dim, rounded up to whole vectors
 
-    static int64_t rows(const Job& job) { return std::max(max_rows, job.group); }
+    static int64_t rows(const Job& job) { return job.cut.most_rows; }
 
     // Sizes in elements, each a multiple of 64 bytes.
     template <class Use>
@@ -53,17 +53,16 @@ void gather_queries(const Job& job, const Unit& unit, int64_t head, Scratch<K>& 
         const T* cos = static_cast<const T*>(job.turns.cos) + turn * half;
         const T* sin = static_cast<const T*>(job.turns.sin) + turn * half;
         bool moved = job.plan.shifts[turn] != 0;
-        const T* q = static_cast<const T*>(job.q.data) + job.plan.edge_row[e] * job.q.row_stride;
         for (int64_t g = 0; g < job.group; ++g, ++row) {
-            const T* from = q + (head * job.group + g) * job.q.head_stride;
+            const int64_t at = job.plan.edge_row[e] * job.q.row_stride + (head * job.group + g) * job.q.head_stride;
             T* to = w.q + row * depth;
+            for (int64_t d = 0; d < depth; ++d)
+                to[d] = scale * (job.q.narrow ? T(number(static_cast<const bf16*>(job.q.data)[at + d]))
+                                              : static_cast<const T*>(job.q.data)[at + d]);
             w.end[row] = int64_t(job.plan.first[unit.run]) + job.plan.edge_visible[e];
-            if (!moved) {
-                for (int64_t d = 0; d < depth; ++d) to[d] = from[d] * scale;
-                continue;
-            }
+            if (!moved) continue;
             for (int64_t i = 0; i < half; ++i) {
-                T a = from[i * apart] * scale, b = from[i * apart + partner] * scale;
+                T a = to[i * apart], b = to[i * apart + partner];
                 to[i * apart] = a * cos[i] - b * sin[i];
                 to[i * apart + partner] = b * cos[i] + a * sin[i];
             }

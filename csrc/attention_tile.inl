@@ -18,8 +18,8 @@ struct Tile {
     int64_t k_step, v_step;
 };
 
-// While one tile is computed, the next is fetched line by line: blocks are scattered, so the processor
-// can't guess. Row groups share that work, or the first would wait for memory and the others not use it.
+// While one tile is computed, the next is fetched line by line, to the nearest cache only (hint 0: nothing is
+// read twice from further away): blocks are scattered, so the processor can't guess. Row groups share that work, or the first would wait for memory and the others not use it.
 template <class S>
 struct Ahead {
     const Tile<S>* tile;  // nullptr: there is no next one
@@ -41,7 +41,7 @@ void score_rows(int64_t depth, const typename K::T* q, const Tile<S>& tile, cons
             for (int c = 0; c < C; ++c) x[c] = load<K>(k[c] + d * tile.k_step);
             MINIAPR_UNROLL
             for (int c = 0; c < C; ++c)
-                if (fetched >> c & 1) __builtin_prefetch(next.tile->k[c0 + c] + d * tile.k_step, 0, 3);
+                if (fetched >> c & 1) __builtin_prefetch(next.tile->k[c0 + c] + d * tile.k_step, 0, 0);
             MINIAPR_UNROLL
             for (int r = 0; r < R; ++r) {
                 MINIAPR_UNROLL
@@ -81,7 +81,7 @@ MINIAPR_INLINE void value_columns(int64_t column, int64_t width, const typename 
             for (int c = 0; c < C; ++c) x[c] = load<K>(v + t * tile.v_step + c * K::lanes);
             MINIAPR_UNROLL
             for (int c = 0; c < C; ++c)
-                if (fetched >> c & 1) __builtin_prefetch(ahead + t * tile.v_step + c * K::lanes, 0, 3);
+                if (fetched >> c & 1) __builtin_prefetch(ahead + t * tile.v_step + c * K::lanes, 0, 0);
             MINIAPR_UNROLL
             for (int r = 0; r < R; ++r) {
                 MINIAPR_UNROLL

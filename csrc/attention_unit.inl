@@ -71,39 +71,47 @@ void write_states(const Job& job, const Unit& unit, int64_t head, Scratch<K>& w)
     }
 }
 
+// Heads in a row, tile after tile, so that while one is computed the next is on its way.
 template <class K, class S>
-void attend(const Job& job, const Unit& unit, int64_t head, void* memory) {
+void attend(const Job& job, const Unit& unit, int64_t head, int64_t last_head, void* memory) {
     using T = typename K::T;
     Scratch<K> w(job, memory);
     int64_t depth = job.cache.head_dim, rows = (unit.edge_end - unit.edge_begin) * job.group;
     bool gather_k = job.cache.block_size % K::lanes;
     bool gather_v = depth % K::lanes;
-    gather_queries<K>(job, unit, head, w);
-    for (int64_t r = 0; r < rows; ++r) w.top[r] = -std::numeric_limits<T>::infinity(), w.total[r] = typename K::V{};
-    std::fill(w.out, w.out + rows * w.width, T(0));
-
     Tile<S> tile[2];
     Tile<T> copied;
     int now = 0;
-    if (unit.begin < unit.end)
-        locate<K>(job, unit, head, unit.begin, std::min(unit.begin + tile_tokens, unit.end), tile[now]);
-    for (int64_t begin = unit.begin; begin < unit.end; begin += tile_tokens, now = 1 - now) {
-        int64_t next = begin + tile_tokens;
-        bool more = next < unit.end;
-        if (more) locate<K>(job, unit, head, next, std::min(next + tile_tokens, unit.end), tile[1 - now]);
-        if (gather_k) {
-            copy_keys<K>(job, unit, head, begin, tile[now], w, copied);
-            score_tile<K, T>(depth, rows, begin, w, copied, nullptr);
-        } else {
-            score_tile<K, S>(depth, rows, begin, w, tile[now], more ? &tile[1 - now] : nullptr);
+    auto find = [&](int64_t of_head, int64_t begin, Tile<S>& place) {
+        locate<K>(job, unit, of_head, begin, std::min(begin + tile_tokens, unit.end), place);
+    };
+    if (unit.begin < unit.end) find(head, unit.begin, tile[now]);
+    for (; head < last_head; ++head) {
+        gather_queries<K>(job, unit, head, w);
+        for (int64_t r = 0; r < rows; ++r) w.top[r] = -std::numeric_limits<T>::infinity(), w.total[r] = typename K::V{};
+        std::fill(w.out, w.out + rows * w.width, T(0));
+        for (int64_t begin = unit.begin; begin < unit.end; begin += tile_tokens, now = 1 - now) {
+            const Tile<S>* next = &tile[1 - now];
+            if (begin + tile_tokens < unit.end)
+                find(head, begin + tile_tokens, tile[1 - now]);
+            else if (head + 1 < last_head)
+                find(head + 1, unit.begin, tile[1 - now]);
+            else
+                next = nullptr;
+            if (gather_k) {
+                copy_keys<K>(job, unit, head, begin, tile[now], w, copied);
+                score_tile<K, T>(depth, rows, begin, w, copied, nullptr);
+            } else {
+                score_tile<K, S>(depth, rows, begin, w, tile[now], next);
+            }
+            soften_tile<K>(unit, rows, job.plan.first[unit.run], begin, w);
+            if (gather_v) {
+                copy_values<K>(job, tile[now], w, copied);
+                value_tile<K, T>(rows, begin, w, copied, nullptr);
+            } else {
+                value_tile<K, S>(rows, begin, w, tile[now], next);
+            }
         }
-        soften_tile<K>(unit, rows, job.plan.first[unit.run], begin, w);
-        if (gather_v) {
-            copy_values<K>(job, tile[now], w, copied);
-            value_tile<K, T>(rows, begin, w, copied, nullptr);
-        } else {
-            value_tile<K, S>(rows, begin, w, tile[now], more ? &tile[1 - now] : nullptr);
-        }
+        write_states<K>(job, unit, head, w);
     }
-    write_states<K>(job, unit, head, w);
 }

@@ -30,20 +30,21 @@ Storage storage_of(int code) {
     return static_cast<Storage>(code);
 }
 
-Plan make_plan(const std::array<Address, 10>& a, int64_t listed, int64_t runs, int64_t edges, int64_t rows,
-               int64_t shifts) {
-    return Plan({at<int32_t>(a[0]), at<int32_t>(a[1]), at<int32_t>(a[2]), at<int32_t>(a[3]), at<int32_t>(a[4]),
-                 at<int32_t>(a[5]), at<int32_t>(a[6]), at<int32_t>(a[7]), at<int32_t>(a[8]), at<int32_t>(a[9]), listed,
-                 runs, edges, rows, shifts});
+CutPlan make_plan(const std::array<Address, 10>& a, int64_t listed, int64_t runs, int64_t edges, int64_t rows,
+                  int64_t shifts, int64_t pool_blocks, int64_t block_size, int64_t group) {
+    Plan plan({at<int32_t>(a[0]), at<int32_t>(a[1]), at<int32_t>(a[2]), at<int32_t>(a[3]), at<int32_t>(a[4]),
+               at<int32_t>(a[5]), at<int32_t>(a[6]), at<int32_t>(a[7]), at<int32_t>(a[8]), at<int32_t>(a[9]), listed,
+               runs, edges, rows, shifts});
+    return {std::move(plan), pool_blocks, block_size, group};
 }
 
-void attend_all(const Plan& plan, Address q, int64_t rows, int64_t heads, int64_t row_stride, int64_t head_stride,
-               Address k_cache, Address v_cache, int64_t k_block, int64_t v_block, int64_t blocks, int64_t kv_heads,
+void attend_all(const CutPlan& plan, Address q, int64_t rows, int64_t heads, int64_t row_stride, int64_t head_stride,
+               bool narrow, Address k_cache, Address v_cache, int64_t k_block, int64_t v_block, int64_t blocks, int64_t kv_heads,
                int64_t head_dim, int64_t block_size, int storage, Address cos, Address sin, int64_t turns,
                bool interleaved, Address out, int threads) {
     Cache cache{at(k_cache), at(v_cache), k_block,    v_block,           blocks,
                 kv_heads,    head_dim,    block_size, storage_of(storage)};
-    paged_attention(plan, {at(q), rows, heads, row_stride, head_stride}, cache,
+    paged_attention(plan, {at(q), rows, heads, row_stride, head_stride, narrow}, cache,
                     {at(cos), at(sin), turns, interleaved}, at(out), threads);
 }
 
@@ -71,8 +72,16 @@ void copy_all(const Place& k, const Place& v, const Sizes& sizes, int storage, A
 
 void shift_all(const Place& k, const Sizes& sizes, int storage, Address blocks, Address turn, int64_t count, Address cos,
            Address sin, int64_t turns, bool interleaved, int threads) {
-    shift_keys(stack(k, sizes, storage), at<const int64_t>(blocks), at<const int64_t>(turn), count, at(cos), at(sin),
-               turns, interleaved, threads);
+    shift_keys(stack(k, sizes, storage), at<const int64_t>(blocks), count,
+               {at<const int64_t>(turn), at(cos), at(sin), turns, interleaved}, threads);
+}
+
+void copy_and_shift_all(const Place& k, const Place& v, const Sizes& sizes, int storage, Address source, Address target,
+                        Address turn, int64_t count, Address cos, Address sin, int64_t turns, bool interleaved,
+                        int threads) {
+    copy_and_shift(stack(k, sizes, storage), stack(v, sizes, storage), at<const int64_t>(source),
+                   at<const int64_t>(target), count, {at<const int64_t>(turn), at(cos), at(sin), turns, interleaved},
+                   threads);
 }
 
 // x and add: (address, row stride); norm 0: none; weights: (address of the panels, columns)
@@ -136,14 +145,17 @@ int overflow(int count) {
 PYBIND11_MODULE(_native, m) {
     using release = py::call_guard<py::gil_scoped_release>;
     kernels();  // an instruction set that does not exist is an error of the import
-    py::class_<Plan>(m, "Plan", py::module_local())  // several builds may be loaded side by side
+    py::class_<CutPlan>(m, "Plan", py::module_local())  // several builds may be loaded side by side
         .def(py::init(&make_plan))
-        .def_property_readonly("rows", &Plan::rows)
-        .def_readonly("shifted", &Plan::shifted);
+        // Another step's plan in the same object: calls that were recorded go on with it.
+        .def("assign", [](CutPlan& plan, CutPlan& other) { plan = std::move(other); })
+        .def_property_readonly("rows", [](const CutPlan& cut) { return cut.plan.rows(); })
+        .def_property_readonly("shifted", [](const CutPlan& cut) { return cut.plan.shifted; });
     m.def("paged_attention", &attend_all, release());
     m.def("write_kv", &write_tokens, release());
     m.def("copy_blocks", &copy_all, release());
     m.def("shift_keys", &shift_all, release());
+    m.def("copy_and_shift", &copy_and_shift_all, release());
     m.def("linear", &multiply_all, release());
     m.def("rope", &turn_heads, release());
     m.def("build_info", &build_info);

@@ -1,4 +1,4 @@
-// The operations that move keys and values without looking at them, and the one that turns keys in place.
+// The operations that move keys and values without looking at them, and those that turn keys.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,10 @@ struct Stack {
     int64_t layers, blocks, heads, head_dim, block_size;
     Storage storage;
 
-    int64_t block_elements() const { return heads * head_dim * block_size; }
+    int64_t block_bytes() const { return heads * head_dim * block_size * element_size(storage); }
+    char* at(int64_t l, int64_t b) const {
+        return static_cast<char*>(data) + (l * layer + b * block) * element_size(storage);
+    }
 };
 
 // slots[n] = block * B + offset, or -1: row n is not stored.
@@ -39,8 +42,22 @@ void write_kv(const Tokens& k, const Tokens& v, const Layer& cache, const int64_
 void copy_blocks(const Stack& k, const Stack& v, const int64_t* source, const int64_t* target, int64_t count,
                  int threads);
 
-// Rotate the keys of each block by row turn[i] of the tables [turns, D / 2]; double for f64 storage.
-void shift_keys(const Stack& k, const int64_t* blocks, const int64_t* turn, int64_t count, const void* cos,
-                const void* sin, int64_t turns, bool interleaved, int threads);
+// The one block of one layer.
+void copy_block(const Stack& stack, int64_t layer, int64_t source, int64_t target);
+
+// Block i is turned by row turn[i] of the tables [rows, D / 2]; double for f64 storage, else float.
+struct Rotations {
+    const int64_t* turn;
+    const void *cos, *sin;
+    int64_t rows;
+    bool interleaved;
+};
+
+// Turn the keys of each block in place.
+void shift_keys(const Stack& k, const int64_t* blocks, int64_t count, const Rotations& by, int threads);
+
+// copy_blocks, the keys turned on the way: one pass over the memory instead of two.
+void copy_and_shift(const Stack& k, const Stack& v, const int64_t* source, const int64_t* target, int64_t count,
+                    const Rotations& by, int threads);
 
 }  // namespace miniapr

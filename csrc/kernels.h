@@ -12,10 +12,10 @@ struct Kernels {
     const char* name;
     // Indexed by Storage. `scratch` is one worker's, aligned to 64 bytes.
     int64_t (*scratch_bytes[3])(const Job& job);
-    void (*attend[3])(const Job& job, const Unit& unit, int64_t head, void* scratch);
+    void (*attend[3])(const Job& job, const Unit& unit, int64_t head, int64_t last_head, void* scratch);
     void (*merge[3])(const Job& job, int64_t row);
     // Rotate the keys [D][B] of one head of one block; cos and sin [D / 2] in the type of the arithmetic.
-    void (*turn[3])(void* keys, int64_t head_dim, int64_t block_size, const void* cos, const void* sin,
+    void (*turn[3])(const void* from, void* to, int64_t head_dim, int64_t block_size, const void* cos, const void* sin,
                     bool interleaved);
     // One row of x as the arithmetic wants it; then two panels of a linear layer for all rows.
     void (*enter[3])(const Linear& job, int64_t row, void* x);
@@ -24,12 +24,12 @@ struct Kernels {
 };
 
 // The best that this processor runs, or the one that the environment variable MINIAPR_ISA names
-// (portable, avx2, avx512), for comparing them.
+// (portable, avx2, avx512, avx512bf16), for comparing them.
 const Kernels& kernels();
 
 extern const Kernels portable_kernels;
 #if defined(__x86_64__)
-extern const Kernels avx2_kernels, avx512_kernels;
+extern const Kernels avx2_kernels, avx512_kernels, avx512bf16_kernels;
 #endif
 
 }  // namespace miniapr

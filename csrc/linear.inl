@@ -6,17 +6,22 @@ constexpr int panel_vectors = panel_columns / K::lanes;
 
 template <class K, class S>
 struct Column {
-    static constexpr int step = 1;
-    static MINIAPR_INLINE void load_at(const S* panel, typename K::V (&w)[step][panel_vectors<K>]) {
+    using X = typename K::T;  // what x is kept as
+    static constexpr int step = 1, parts = 1;  // k at once, in how many vectors for each column
+    static MINIAPR_INLINE void add(typename K::V& sum, const X* x, typename K::V w) { sum += *x * w; }
+    static MINIAPR_INLINE void load_at(const S* panel, typename K::V (&w)[parts][panel_vectors<K>]) {
         MINIAPR_UNROLL
         for (int v = 0; v < panel_vectors<K>; ++v) w[0][v] = load<K>(panel + v * K::lanes);
     }
 };
 
+#ifndef MINIAPR_BF16_DOT
 template <class K>
 struct Column<K, bf16> {
-    static constexpr int step = 2;
-    static MINIAPR_INLINE void load_at(const bf16* panel, typename K::V (&w)[step][panel_vectors<K>]) {
+    using X = typename K::T;
+    static constexpr int step = 2, parts = 2;
+    static MINIAPR_INLINE void add(typename K::V& sum, const X* x, typename K::V w) { sum += *x * w; }
+    static MINIAPR_INLINE void load_at(const bf16* panel, typename K::V (&w)[parts][panel_vectors<K>]) {
         MINIAPR_UNROLL
         for (int v = 0; v < panel_vectors<K>; ++v) {
             typename K::U pair;  // k in the lower half of each lane, k + 1 in the upper
@@ -26,18 +31,36 @@ struct Column<K, bf16> {
         }
     }
 };
+#else
+// The processor multiplies pairs of bfloat16 itself: twice the arithmetic of an instruction on floats.
+template <class K>
+struct Column<K, bf16> {
+    using X = bf16;  // as torch's own bfloat16 layers take it
+    static constexpr int step = 2, parts = 1;
+    static MINIAPR_INLINE void load_at(const bf16* panel, typename K::V (&w)[parts][panel_vectors<K>]) {
+        w[0][0] = load<K>(reinterpret_cast<const float*>(panel));  // 16 pairs, as they are
+    }
+    static MINIAPR_INLINE void add(typename K::V& sum, const bf16* x, typename K::V pairs) {
+        int32_t pair;
+        std::memcpy(&pair, x, sizeof pair);
+        sum = (typename K::V)_mm512_dpbf16_ps((__m512)sum, (__m512bh)pairs, (__m512bh)_mm512_set1_epi32(pair));
+    }
+};
+#endif
 
 // Far enough ahead that a line is there when it is needed, near enough that it is not gone again.
 constexpr int64_t prefetch_bytes = 4096;
 
+// `stride`: from one row of x to the next.
 template <class K, class S, int R, int P>
-void multiply_rows(int64_t depth, const typename K::T* x, const S* const* panel, typename K::T* out) {
+void multiply_rows(int64_t depth, int64_t stride, const typename Column<K, S>::X* x, const S* const* panel,
+                   typename K::T* out) {
     using V = typename K::V;
     using Read = Column<K, S>;
-    constexpr int W = panel_vectors<K>;
+    constexpr int W = panel_vectors<K>, parts = Read::parts;
     V acc[R][P][W] = {};
     for (int64_t k = 0; k < depth; k += Read::step) {
-        V w[P][Read::step][W];
+        V w[P][parts][W];
         MINIAPR_UNROLL
         for (int p = 0; p < P; ++p) {
             Read::load_at(panel[p] + k * panel_columns, w[p]);
@@ -49,11 +72,11 @@ void multiply_rows(int64_t depth, const typename K::T* x, const S* const* panel,
         MINIAPR_UNROLL
         for (int r = 0; r < R; ++r) {
             MINIAPR_UNROLL
-            for (int s = 0; s < Read::step; ++s) {
+            for (int s = 0; s < parts; ++s) {
                 MINIAPR_UNROLL
                 for (int p = 0; p < P; ++p) {
                     MINIAPR_UNROLL
-                    for (int v = 0; v < W; ++v) acc[r][p][v] += x[r * depth + k + s] * w[p][s][v];
+                    for (int v = 0; v < W; ++v) Read::add(acc[r][p][v], x + r * stride + k + s, w[p][s][v]);
                 }
             }
         }
@@ -67,7 +90,7 @@ constexpr int linear_rows = MINIAPR_LINEAR_ROWS;
 
 template <class K, class S, int P>
 struct Multiply {
-    using Function = void (*)(int64_t, const typename K::T*, const S* const*, typename K::T*);
+    using Function = void (*)(int64_t, int64_t, const typename Column<K, S>::X*, const S* const*, typename K::T*);
     template <int... R>
     static constexpr std::array<Function, sizeof...(R)> make(std::integer_sequence<int, R...>) {
         return {multiply_rows<K, S, R + 1, P>...};
@@ -84,24 +107,24 @@ MINIAPR_INLINE typename K::V silu(typename K::V x) {
     return x * (x < 0 ? e : V{} + 1) / (V{} + 1 + e);
 }
 
-// One row of x in the type of the arithmetic, normed if there is a norm.
+// One row of x as the product takes it, normed if there is a norm.
 template <class K, class S>
 void enter(const Linear& job, int64_t row, void* into) {
     using T = typename K::T;
-    T* x = static_cast<T*>(into);
+    auto* x = static_cast<typename Column<K, S>::X*>(into);
     const S* from = static_cast<const S*>(job.x) + row * job.x_stride;
     const S* norm = static_cast<const S*>(job.norm);
-    for (int64_t k = 0; k < job.depth; ++k) x[k] = number(from[k]);
-    for (int64_t k = job.depth; k < job.padded_depth(); ++k) x[k] = 0;
-    if (!norm) return;
-    constexpr int64_t lanes = 16;  // independent sums, or each addition would wait for the last one
-    T part[lanes] = {};
-    for (int64_t k = 0; k < job.depth; k += lanes)
-        for (int64_t i = 0; i < std::min(lanes, job.depth - k); ++i) part[i] += x[k + i] * x[k + i];
-    T total = 0;
-    for (T p : part) total += p;
-    const T scale = T(1) / std::sqrt(total / T(job.depth) + T(job.eps));
-    for (int64_t k = 0; k < job.depth; ++k) x[k] = x[k] * scale * number(norm[k]);
+    T scale = 1;
+    if (norm) {
+        constexpr int64_t lanes = 16;  // independent sums, or each addition would wait for the last one
+        T part[lanes] = {}, total = 0;
+        for (int64_t k = 0; k < job.depth; k += lanes)
+            for (int64_t i = 0; i < std::min(lanes, job.depth - k); ++i) part[i] += number(from[k + i]) * number(from[k + i]);
+        for (T p : part) total += p;
+        scale = T(1) / std::sqrt(total / T(job.depth) + T(job.eps));
+    }
+    for (int64_t k = 0; k < job.depth; ++k) set(x[k], number(from[k]) * scale * (norm ? number(norm[k]) : T(1)));
+    for (int64_t k = job.depth; k < job.padded_depth(); ++k) set(x[k], T(0));
 }
 
 // One panel of one row: from sums to the result. A weight's last panel may be narrower than the others.
@@ -146,13 +169,15 @@ void leave_row(const Linear& job, const LinearItem& item, int64_t row, const typ
 template <class K, class S>
 void multiply(const Linear& job, const void* entered, const LinearItem& item) {
     using T = typename K::T;
+    using X = typename Column<K, S>::X;
     const int64_t depth = job.padded_depth(), groups = ceil_div(job.rows, linear_rows);
+    const int64_t stride = depth * int64_t(sizeof(T) / sizeof(X));  // linear.cpp leaves room for T
     const S* const panel[2] = {static_cast<const S*>(item.panel[0]), static_cast<const S*>(item.panel[1])};
     alignas(64) T sum[linear_rows * 2 * panel_columns];
     for (int64_t g = 0; g < groups; ++g) {
         const int64_t first = job.rows * g / groups, count = job.rows * (g + 1) / groups - first;
         const auto& kernel = item.panels == 2 ? Multiply<K, S, 2>::by_rows : Multiply<K, S, 1>::by_rows;
-        kernel[static_cast<size_t>(count - 1)](depth, static_cast<const T*>(entered) + first * depth, panel, sum);
+        kernel[static_cast<size_t>(count - 1)](depth, stride, static_cast<const X*>(entered) + first * stride, panel, sum);
         for (int64_t r = 0; r < count; ++r)
             leave_row<K, S>(job, item, first + r, sum + r * item.panels * panel_columns);
     }

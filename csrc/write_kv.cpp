@@ -1,4 +1,5 @@
 #include "copies.h"
+#include "indices.h"
 #include "parallel.h"
 
 namespace miniapr {
@@ -24,7 +25,7 @@ void write_head(const Tokens& k, const Tokens& v, const Layer& cache, const int6
 
 void write_kv(const Tokens& k, const Tokens& v, const Layer& cache, const int64_t* slots, int64_t rows,
               int64_t element_bytes, int threads) {
-    for (int64_t n = 0; n < rows; ++n) require_in("slots", n, slots[n], -1, cache.blocks * cache.block_size);
+    check_slots(slots, rows, cache.blocks * cache.block_size);
     // By heads, so that no two threads write into one cache line of a block.
     auto write = element_bytes == 8 ? write_head<uint64_t> : element_bytes == 4 ? write_head<uint32_t> : write_head<uint16_t>;
     const int workers = worth_threads(threads, cache.heads, rows * cache.heads * cache.head_dim * element_bytes);

@@ -6,7 +6,16 @@ class Plan:
     rows: int
     shifted: bool
     def __init__(
-        self, addresses: Sequence[int], listed: int, runs: int, edges: int, rows: int, shifts: int
+        self,
+        addresses: Sequence[int],
+        listed: int,
+        runs: int,
+        edges: int,
+        rows: int,
+        shifts: int,
+        pool_blocks: int,
+        block_size: int,
+        group: int,
     ) -> None: ...
 
 def build_info() -> dict[str, str]: ...
@@ -23,3 +32,4 @@ def copy_blocks(
     threads: int,
 ) -> None: ...
 def shift_keys(k: Sequence[int], sizes: Sequence[int], *arguments: int) -> None: ...
+def copy_and_shift(k: Sequence[int], v: Sequence[int], sizes: Sequence[int], *arguments: int) -> None: ...

@@ -26,6 +26,7 @@ from miniapr.kv.unroll import unroll
 from miniapr.model.config import ModelConfig
 from miniapr.model.decoder import Decoder
 from miniapr.ops import Operations, reference
+from miniapr.ops.tolerances import DTYPES
 
 VOCAB = 29
 CONTEXT = 400
@@ -40,6 +41,11 @@ def backend_or_skip(name: str) -> Operations:
         return ops.load(name)
     except ImportError as error:
         pytest.skip(f"the {name} backend was not built here: {error}")
+
+
+def stored(backend: Operations, dtype: torch.dtype) -> torch.dtype:
+    """``dtype``, or what is tested in its place: a GPU has float16 where a CPU has float64."""
+    return dtype if dtype in getattr(backend, "dtypes", DTYPES) else torch.float16
 
 
 class Letters:

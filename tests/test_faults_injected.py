@@ -16,7 +16,7 @@ from miniapr.engine.sampling import Sampling
 
 WARM = Sampling(temperature=1.0, seed=3)
 HOW = "stitch_copied"  # the join that uses every operation
-KERNELS = ("write_kv", "paged_attention", "copy_blocks", "shift_keys")
+KERNELS = ("write_kv", "paged_attention", "copy_and_shift")
 
 
 class Injected(Exception):
@@ -108,7 +108,7 @@ def test_f43_an_error_at_any_call_while_the_pool_is_short() -> None:
     """The same with preemption under way: the error may come while keys are computed again."""
     options = {"block_size": 2, "num_blocks": 26, "max_batch_tokens": 5, "reuse_prefixes": False}
     expected = [think(HOW, WARM, prompt) for prompt in ((1, 2, 3), (1, 2, 4))]
-    for where in ("allocate", "write_kv", "shift_keys"):
+    for where in ("allocate", "write_kv", "copy_and_shift"):
         for k in range(1, calls_of(where, options) + 1):
             check_one(where, k, options, expected, Injected)
 
@@ -124,13 +124,13 @@ def test_f43_a_fault_that_sticks_to_one_request_ends_that_one() -> None:
         engine = make_engine()
         trunk = engine.model.model
 
-        def forward(tokens: Any, *rest: Any, inner: Any = trunk.forward) -> Any:
+        def enter(tokens: Any, *rest: Any, inner: Any = trunk.enter) -> Any:
             if (tokens == marked).any():
                 raise Poisoned("marked")
             return inner(tokens, *rest)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(trunk, "forward", forward)
+            patch.setattr(trunk, "enter", enter)
             good = engine.submit(thought((1, 2, 3), HOW, Sampling()))
             for _ in range(step):
                 engine.step()
@@ -142,7 +142,7 @@ def test_f43_a_fault_that_sticks_to_one_request_ends_that_one() -> None:
         assert_nothing_held(engine)
 
 
-@pytest.mark.parametrize("where", ["allocate", "write_kv", "paged_attention", "copy_blocks", "shift_keys"])
+@pytest.mark.parametrize("where", ["allocate", "write_kv", "paged_attention", "copy_and_shift"])
 def test_ctrl_c_at_any_call_leaves_a_pool_that_can_go_on(where: str) -> None:
     options = {"block_size": 2, "num_blocks": 80}
     expected = think(HOW, WARM)

@@ -145,15 +145,49 @@ def test_F68_write_kv_refuses_and_writes_nothing(
         ([3], [3], "is a target as well"),
         ([0], [4], r"target\[0\] = 4"),
         ([-1], [2], r"source\[0\] = -1"),
-        ([0, 1], [2], "source has 2 blocks, target has 1"),
+        ([0, 1], [2], "source has 2 entries, target has 1"),
     ],
 )
-def test_F25_copy_blocks_refuses_chains_and_repeats(source: list[int], target: list[int], message: str) -> None:
-    k, v = torch.randn(2, 4, 1, 2, 3), torch.randn(2, 4, 1, 3, 2)
-    before = k.clone()
+def test_F25_copies_refuse_chains_and_repeats(source: list[int], target: list[int], message: str) -> None:
+    k, v, table = torch.randn(2, 4, 1, 2, 3), torch.randn(2, 4, 1, 3, 2), torch.ones(1, 1)
+    before, lists = (k.clone(), v.clone()), (torch.tensor(source), torch.tensor(target))
     with pytest.raises(ValueError, match=message):
-        native.copy_blocks(k, v, torch.tensor(source), torch.tensor(target))
-    assert torch.equal(k, before)
+        native.copy_blocks(k, v, *lists)
+    with pytest.raises(ValueError, match=message):
+        native.copy_and_shift(k, v, *lists, torch.zeros_like(lists[0]), table, table, False)
+    assert torch.equal(k, before[0]) and torch.equal(v, before[1])
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"turn": torch.tensor([0, 2])}, r"turn\[1\] = 2"),
+        ({"turn": torch.tensor([-1, 0])}, r"turn\[0\] = -1"),
+        ({"turn": torch.tensor([0])}, "source has 2 entries, turn has 1"),
+        ({"turn": torch.tensor([0.0, 1.0])}, "turn is float32"),
+        ({"source": torch.tensor([0, 1], dtype=torch.int32)}, "source is int32"),
+        ({"source": torch.tensor([0, 1], device="meta")}, "source is .* on meta"),
+        ({"target": torch.arange(2, 5)[::2]}, "target is"),
+        ({"shift_cos": torch.ones(2, 1)}, r"shift_cos is float32 \[2, 1\]"),
+        ({"shift_sin": torch.ones(1, 2)}, "shift_sin is"),
+        ({"k_cache": torch.zeros(2, 5, 1, 3, 3), "v_cache": torch.zeros(2, 5, 1, 3, 3)}, "head size 3 is not even"),
+        ({"k_cache": torch.zeros(2, 5, 1, 4, 3, device="meta")}, "k_cache is .* on meta"),
+        ({"k_cache": torch.zeros(2, 5, 1, 3, 4).mT}, "k_cache has strides"),
+        ({"v_cache": torch.zeros(2, 5, 1, 4, 3)}, "v_cache is"),
+        ({"v_cache": torch.zeros(2, 5, 1, 3, 4).bfloat16()}, "v_cache is"),
+    ],
+)
+def test_F67_F68_copy_and_shift_refuses(change: dict[str, Tensor], message: str) -> None:
+    table = torch.ones(2, 2)
+    arguments = {
+        "k_cache": torch.randn(2, 5, 1, 4, 3), "v_cache": torch.randn(2, 5, 1, 3, 4), "source": torch.tensor([0, 1]),
+        "target": torch.tensor([3, 2]), "turn": torch.tensor([1, 0]), "shift_cos": table, "shift_sin": table,
+    }  # fmt: skip
+    native.copy_and_shift(**arguments, interleaved=False)  # the call that is varied is fine
+    k, v = arguments["k_cache"].clone(), arguments["v_cache"].clone()
+    with pytest.raises(ValueError, match=message):
+        native.copy_and_shift(**{**arguments, **change}, interleaved=False)
+    assert torch.equal(k, arguments["k_cache"]) and torch.equal(v, arguments["v_cache"])
 
 
 def test_copy_blocks_refuses_caches_that_do_not_go_together() -> None:
@@ -205,7 +239,13 @@ def test_F67_views_of_a_bigger_pool() -> None:
     native.copy_blocks(stack_k, stack_v, torch.tensor([2]), torch.tensor([0]))
     assert torch.equal(k[0, 2], k[2, 2]) or k[2, 2].isnan().any()
     table = torch.ones(1, 32)
-    native.shift_keys(stack_k, torch.tensor([2]), torch.tensor([0]), table, 0 * table, False)
+    before = k[2:4].clone(), v[2:4].clone()
+    native.copy_and_shift(stack_k, stack_v, *(torch.tensor([n]) for n in (2, 3, 0)), -table, 0 * table, False)
+    torch.testing.assert_close(k[3], -before[0][0], equal_nan=True)
+    torch.testing.assert_close(v[3], before[1][0], equal_nan=True)
+    torch.testing.assert_close(k[2], before[0][0], equal_nan=True)
+    native.shift_keys(stack_k, torch.tensor([2]), torch.tensor([0]), -table, 0 * table, False)
+    torch.testing.assert_close(k[2], -before[0][0], equal_nan=True)
 
 
 def test_F67_queries_and_keys_that_are_slices_of_a_fused_projection() -> None:
@@ -249,6 +289,8 @@ def test_F66_offsets_beyond_32_bits() -> None:
     assert torch.equal(k[3], k[5]) and torch.equal(flat[0][3 * apart], new[0, 0, 0])
     native.shift_keys(k[None], torch.tensor([3]), torch.tensor([0]), -table, 0 * table, False)
     assert torch.equal(k[3], -k[5])
+    native.copy_and_shift(k[None], v[None], *(torch.tensor([n]) for n in (5, 4, 0)), -table, 0 * table, False)
+    assert torch.equal(k[4], -k[5]) and torch.equal(v[4], v[5]) and torch.equal(flat[0][4 * apart], -new[0, 0, 0])
     del k, v, out, flat
 
 
@@ -292,7 +334,7 @@ def test_a_plan_is_checked_once_and_then_its_own() -> None:
 # Instruction sets, threads, torch
 
 
-@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512", "avx512bf16"])
 def test_every_instruction_set_gives_the_same(isa: str) -> None:
     """In processes of their own, since the choice is made once."""
     environment = {
@@ -367,6 +409,7 @@ def test_F67_opcheck() -> None:
     torch.library.opcheck(library.write_kv, (torch.randn(1, 2, 8), torch.randn(1, 2, 8), k[0], v[0], one))
     torch.library.opcheck(library.copy_blocks, (k, v, one, one + 1))
     torch.library.opcheck(library.shift_keys, (k, one, 0 * one, table, table, True))
+    torch.library.opcheck(library.copy_and_shift, (k, v, one, one + 1, 0 * one, table, table, True))
     through_torch = torch.ops.miniapr.paged_attention(case.q, k_cache, v_cache, plan, case.cos, case.sin, False)
     assert torch.equal(through_torch, case.run(native))
 

@@ -12,6 +12,7 @@ BACKENDS = [
     pytest.param("reference", torch.float64, 1e-10, id="reference-float64"),
     pytest.param("cpp", torch.float64, 1e-10, id="cpp-float64"),
     pytest.param("cpp", torch.float32, 1e-4, id="cpp-float32"),
+    pytest.param("cuda (emulated)", torch.float32, 1e-4, id="cuda-emulated-float32"),
 ]
 
 

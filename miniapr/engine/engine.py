@@ -54,7 +54,7 @@ class Engine(ByHand):
             raise ValueError(f"max_batch_tokens must be at least 1, is {max_batch_tokens}")
         config = model.config
         self.model, self.tokenizer = model, tokenizer
-        self.ops = load(backend) if isinstance(backend, str) else backend
+        self.ops = load(backend, model.device) if isinstance(backend, str) else backend
         self.pool = BlockPool(
             num_blocks,
             block_size,

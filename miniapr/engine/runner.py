@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
+from torch import Tensor
 
 from ..kv.cache import KVCache
 from ..kv.span import Span
 from ..model.decoder import Decoder
 from ..model.rope import cos_sin
 from ..ops import Operations
+from .graphs import Graphs
 from .scheduler import Job
 
 
@@ -20,6 +22,7 @@ class Runner:
 
     def __init__(self, model: Decoder, kv: KVCache, ops: Operations) -> None:
         self.model, self.kv, self.ops = model, kv, ops
+        self.graphs = Graphs(model, kv.pool.k_cache, kv.pool.v_cache, ops)
 
     def forward(self, jobs: Sequence[Job]) -> None:
         """Compute all jobs; their tokens are the rows of one batch, N in all. A branch whose last token is
@@ -31,16 +34,15 @@ class Runner:
         slots = [s for job in jobs for s in self.kv.slots(job.span, job.start, job.stop)]
         last = [rows - 1 for rows in accumulate(job.stop - job.start for job in jobs)]
         finished = [i for i, job in enumerate(jobs) if job.branch and job.stop == len(job.span.tokens)]
-        logits = self.model.paged(
+        everything = len(finished) == len(tokens)
+        batch = self.model.batch(
             torch.tensor(tokens, device=device),  # [N]
             torch.tensor(positions, device=device),  # [N]
             torch.tensor(slots, device=device),  # [N]
             self.kv.plan(((job.view, job.span, job.start, job.stop) for job in jobs), device),
-            self.kv.pool.k_cache,
-            self.kv.pool.v_cache,
-            self.ops,
-            torch.tensor([last[i] for i in finished], dtype=torch.int64, device=device),  # [M]
+            None if everything else torch.tensor([last[i] for i in finished], dtype=torch.int64, device=device),  # [M]
         )
+        logits = self.graphs.compute(batch)  # [M, V]
         for job in jobs:
             if job.span.turn and job.stop == len(job.span.tokens):  # a moved copy, computed again as a whole
                 self._turn(job.span, job.span.turn)
@@ -60,12 +62,16 @@ class Runner:
         """
         pool, blocks = self.kv.pool, target.blocks
         pairs = torch.tensor(source.blocks[: len(blocks)]), torch.tensor(blocks)
-        self.ops.copy_blocks(pool.k_cache, pool.v_cache, *pairs)
-        self._turn(target, target.turn - source.turn)
+        turns = self._turns(len(blocks), target.turn - source.turn)
+        self.ops.copy_and_shift(pool.k_cache, pool.v_cache, pairs[0], pairs[1], *turns)
         target.written = target.peak = len(target.tokens)
 
     def _turn(self, span: Span, by: int) -> None:
-        config = self.model.config
         blocks = torch.tensor(span.blocks)  # [M]
-        cos, sin = cos_sin(torch.tensor([by]), config.head_dim, config.rope_theta, self.model.dtype)  # [1, D / 2]
-        self.ops.shift_keys(self.kv.pool.k_cache, blocks, torch.zeros_like(blocks), cos, sin, config.rope_interleaved)
+        self.ops.shift_keys(self.kv.pool.k_cache, blocks, *self._turns(len(blocks), by))
+
+    def _turns(self, blocks: int, by: int) -> tuple[Tensor, Tensor, Tensor, bool]:
+        """Every block turned by the same amount: which row of the tables each takes, and the tables [1, D / 2]."""
+        config = self.model.config
+        cos, sin = cos_sin(torch.tensor([by]), config.head_dim, config.rope_theta, self.model.dtype)
+        return torch.zeros(blocks, dtype=torch.int64), cos, sin, config.rope_interleaved

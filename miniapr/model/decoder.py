@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -50,6 +51,28 @@ class Matrix(nn.Module):
         if isinstance(self.weight, Packed):
             raise ValueError("a packed model cannot be moved or converted: load it again with what you want")
         return super()._apply(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All that a forward pass over N new tokens depends on, beside the weights and the pool.
+
+    x                     [N, hidden_size], the tokens' embeddings
+    cos, sin              [N, D / 2], of their positions
+    slots                 [N] int64, where their keys and values go
+    shift_cos, shift_sin  [S, D / 2], the rotation by minus each shift of the plan
+    plan                  what each row sees
+    wanted                [M] int64, the rows whose logits are asked for; None: all
+    """
+
+    x: Tensor
+    cos: Tensor
+    sin: Tensor
+    slots: Tensor
+    shift_cos: Tensor
+    shift_sin: Tensor
+    plan: AttentionPlan
+    wanted: Tensor | None
 
 
 class RMSNorm(nn.Module):
@@ -119,11 +142,14 @@ class Trunk(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, tokens: Tensor, positions: Tensor, attend: Attend, ops: LayerOperations) -> Tensor:
-        """tokens, positions [...] -> [..., hidden_size], before the last norm"""
+    def enter(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """tokens, positions [...] -> their embeddings [..., hidden_size], and cos and sin [..., D / 2]"""
         table = self.embed_tokens.weight
         x = table.take(tokens) if isinstance(table, Packed) else F.embedding(tokens, table)
-        cos, sin = cos_sin(positions, self.config.head_dim, self.config.rope_theta, x.dtype)  # [..., D / 2]
+        return x, *cos_sin(positions, self.config.head_dim, self.config.rope_theta, x.dtype)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, ops: LayerOperations) -> Tensor:
+        """[..., hidden_size], before the last norm"""
         for number, layer in enumerate(self.layers):
             x = layer(x, cos, sin, number, attend, ops)
         return x
@@ -188,7 +214,7 @@ class Decoder(nn.Module):
                 out = score.softmax(-1) @ v
             return out.transpose(1, 2)  # [B, T, Hq, D]
 
-        return self.head(self.model(tokens, positions, attend, reference), reference)
+        return self.head(self.model(*self.model.enter(tokens, positions), attend, reference), reference)
 
     def head(self, hidden: Tensor, ops: LayerOperations) -> Tensor:
         """[..., hidden_size] as the trunk gives it -> logits [..., vocab_size]"""
@@ -223,12 +249,24 @@ class Decoder(nn.Module):
         wanted             [M] int64, the rows whose logits are asked for
         returns            [M, vocab_size]
         """
+        return self.compute(self.batch(tokens, positions, slots, plan, wanted), k_cache, v_cache, ops)
+
+    def batch(
+        self, tokens: Tensor, positions: Tensor, slots: Tensor, plan: AttentionPlan, wanted: Tensor | None = None
+    ) -> Batch:
+        """What ``compute`` needs to know of new tokens; arguments as in ``paged``."""
         config = self.config
-        table = cos_sin(-plan.shifts.long(), config.head_dim, config.rope_theta, self.dtype)  # [S, D / 2] each
+        turns = cos_sin(-plan.shifts.long(), config.head_dim, config.rope_theta, self.dtype)  # [S, D / 2] each
+        return Batch(*self.model.enter(tokens, positions), slots, *turns, plan, wanted)
+
+    def compute(self, batch: Batch, k_cache: Tensor, v_cache: Tensor, ops: Operations) -> Tensor:
+        """Logits [M, vocab_size]. Nothing but operations of the backend and views (and the choice of rows)."""
+        turns = batch.shift_cos, batch.shift_sin, self.config.rope_interleaved
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             # Written before it is read: a token attends to itself, and rows of one chunk to each other.
-            ops.write_kv(k, v, k_cache[layer], v_cache[layer], slots)
-            return ops.paged_attention(q, k_cache[layer], v_cache[layer], plan, *table, config.rope_interleaved)
+            ops.write_kv(k, v, k_cache[layer], v_cache[layer], batch.slots)
+            return ops.paged_attention(q, k_cache[layer], v_cache[layer], batch.plan, *turns)
 
-        return self.head(self.model(tokens, positions, attend, ops)[wanted], ops)
+        hidden = self.model(batch.x, batch.cos, batch.sin, attend, ops)  # [N, hidden_size]
+        return self.head(hidden if batch.wanted is None else hidden[batch.wanted], ops)

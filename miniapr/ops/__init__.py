@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from .backends import available, load
-from .build import BuildError, build, sources
+from .build import BuildError, build, emulate, sources
 from .checking import check
 from .packed import Norm, Packed, Weight
 from .plan import AttentionPlan, PlanBuilder
@@ -51,6 +51,18 @@ class Operations(LayerOperations, Protocol):
         self, k_cache: Tensor, blocks: Tensor, turn: Tensor, shift_cos: Tensor, shift_sin: Tensor, interleaved: bool
     ) -> None: ...
 
+    def copy_and_shift(
+        self,
+        k_cache: Tensor,
+        v_cache: Tensor,
+        source: Tensor,
+        target: Tensor,
+        turn: Tensor,
+        shift_cos: Tensor,
+        shift_sin: Tensor,
+        interleaved: bool,
+    ) -> None: ...
+
 
 __all__ = [
     "AttentionPlan",
@@ -63,6 +75,7 @@ __all__ = [
     "available",
     "build",
     "check",
+    "emulate",
     "load",
     "sources",
     "time",

@@ -7,41 +7,50 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from . import Operations
-    from .native import Native
 
-_NAMES = ("cpp", "reference")  # the fastest first
+_NAMES = ("cuda", "cpp", "reference")  # the fastest first
+EMULATED = "cuda (emulated)"  # only for who asks for it: a test of the CUDA kernels without a GPU
 
 
 def available() -> dict[str, str]:
     """Every backend's name, with how it was built, or "missing: ..." and why."""
     found = {"reference": "plain PyTorch, any device"}
-    try:
-        found["cpp"] = ", ".join(f"{key} {value}" for key, value in _native().build_info().items())
-    except (ImportError, ValueError) as error:
-        found["cpp"] = f"missing: {_why(error)}"
+    for name in ("cpp", "cuda"):
+        try:
+            info = _extension(name).build_info()  # type: ignore[attr-defined]
+            found[name] = ", ".join(f"{key} {value}" for key, value in info.items())
+        except (ImportError, ValueError) as error:
+            found[name] = f"missing: {_why(name, error)}"
     return found
 
 
-def load(name: str = "auto") -> Operations:
-    """The operations called ``name``; "auto" takes C++ if it was built, else the reference, and says so.
+def load(name: str = "auto", device: torch.device | str = "cpu") -> Operations:
+    """The operations called ``name``; "auto" takes the compiled ones for ``device`` (CUDA for a GPU, else C++) if
+    they were built, else the reference, and says so.
 
     Raises ValueError for a name that does not exist, ImportError for one that was asked for and is not here.
     """
-    if name not in ("auto", *_NAMES):
+    if name not in ("auto", EMULATED, *_NAMES):
         raise ValueError(f"no backend {name!r}: there are auto, {', '.join(sorted(_NAMES))}")
     from . import reference
+    from .build import BuildError, emulate
 
     if name == "reference":
         return reference
+    wanted = ("cuda" if torch.device(device).type == "cuda" else "cpp") if name == "auto" else name
     try:
-        return _native()
-    except (ImportError, ValueError) as error:
+        return emulate() if name == EMULATED else _extension(wanted)
+    except (ImportError, ValueError, BuildError) as error:
+        why = _why(wanted, error)
         if name != "auto":
-            raise ImportError(f"backend {name!r} is missing: {_why(error)}") from error
+            raise ImportError(f"backend {name!r} is missing: {why}") from error
         # Python shows a warning once for each place.
-        warnings.warn(f"C++ kernels are missing, plain PyTorch runs instead: {_why(error)}", stacklevel=2)
+        kind = "CUDA" if wanted == "cuda" else "C++"
+        warnings.warn(f"{kind} kernels are missing, plain PyTorch runs instead: {why}", stacklevel=2)
         return reference
 
 
@@ -53,17 +62,25 @@ def usable(name: str) -> bool:
         return False
 
 
-def _native() -> Native:
-    from .native import Native
+def _extension(name: str) -> Operations:
+    if name == "cpp":
+        from .native import Native
 
-    return Native(import_module("miniapr._native"))
+        return Native(import_module("miniapr._native"))
+    from .cuda import Cuda
+
+    module = import_module("miniapr._cuda")
+    if not torch.cuda.is_available():
+        raise ImportError("torch sees no GPU")
+    return Cuda(module)
 
 
-def _why(error: Exception) -> str:
+def _why(name: str, error: Exception) -> str:
     """What the build left behind, or else what the import said."""
-    note = Path(__file__).parents[1] / "_native_missing.txt"
+    file, compiler = {"cpp": ("_native", "a C++17 compiler"), "cuda": ("_cuda", "nvcc")}.get(name, ("", ""))
+    note = Path(__file__).parents[1] / f"{file}_missing.txt"
     if note.exists():
-        return f"{note.read_text(encoding='utf-8').strip()} (to mend it, install again with a C++17 compiler)"
+        return f"{note.read_text(encoding='utf-8').strip()} (to mend it, install again with {compiler})"
     if isinstance(error, ModuleNotFoundError):
-        return "the extension was not built (install the package again, with a C++17 compiler)"
+        return f"the extension was not built (install the package again, with {compiler})"
     return str(error)

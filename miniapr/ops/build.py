@@ -28,7 +28,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .native import Native
+    from . import Operations
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 OPENMP_PROBE = "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
 
@@ -56,6 +61,54 @@ def cpu(csrc: Path) -> Target:
     named = f'-DMINIAPR_FLAGS="{" ".join(flags)}"'  # for build_info
     compile = [*compiler, "-fPIC", *flags, named, *includes()]
     return Target("_native", sorted(csrc.glob("*.cpp")), {".cpp": compile}, [*compiler, *shared()], flags)
+
+
+def cuda(csrc: Path) -> Target:
+    """``_cuda`` from ``csrc/cuda``, for the GPUs that MINIAPR_CUDA_ARCHS names (75;80;90), or those of this machine.
+
+    The CUDA runtime is linked in, so the module can be imported where there is no driver.
+    """
+    compiler, archs = nvcc(), architectures()
+    codes = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
+    codes.append(f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}")  # for GPUs that come later
+    flags = ["-std=c++17", "-O3", "-Xcompiler=-fPIC,-Wall,-Wextra,-fvisibility=hidden"]
+    compile = [*compiler, *flags, *codes, f'-DMINIAPR_ARCHITECTURES="{" ".join(archs)}"', *includes()]
+    link = [*compiler, "-shared", "-cudart=static"]
+    return Target("_cuda", cuda_sources(csrc), {".cu": compile, ".cpp": compile}, link, [])
+
+
+def emulated(csrc: Path) -> Target:
+    """``_cuda`` from the same sources for the CPU, with ``emulate.h`` in CUDA's place: for tests without a GPU."""
+    flags = ["-std=c++17", "-O2", "-g1", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-fvisibility=hidden"]
+    compile = [*cxx(), "-fPIC", *flags, "-DMINIAPR_EMULATE", *more_flags(), *includes()]
+    sources = [*cuda_sources(csrc), csrc / "cuda" / "emulate.cpp"]
+    return Target("_cuda", sources, {".cu": [*compile, "-xc++"], ".cpp": compile}, [*cxx(), *shared()], more_flags())
+
+
+def cuda_sources(csrc: Path) -> list[Path]:
+    found = [*csrc.glob("cuda/*.cu"), *csrc.glob("cuda/*.cpp"), csrc / "plan.cpp"]
+    return sorted(path for path in found if path.name != "emulate.cpp")
+
+
+def nvcc() -> list[str]:
+    """CUDA's compiler: on the PATH, in CUDA_HOME, or where it is usually installed. Raises BuildError without one."""
+    homes = [Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin"), Path("/usr/local/cuda/bin")]
+    found = shutil.which("nvcc") or next((str(path / "nvcc") for path in homes if (path / "nvcc").exists()), None)
+    if not found:
+        raise BuildError("no CUDA compiler: nvcc is neither on the PATH nor in CUDA_HOME or /usr/local/cuda")
+    return [found]
+
+
+def architectures() -> list[str]:
+    """The generations of GPU to compile for, the oldest first."""
+    if named := os.environ.get("MINIAPR_CUDA_ARCHS"):
+        return sorted(named.replace(",", ";").split(";"), key=int)
+    query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(query, check=True, capture_output=True, encoding="utf-8").stdout.split()
+    except (OSError, subprocess.CalledProcessError):
+        listed = []
+    return sorted({capability.replace(".", "") for capability in listed}, key=int) or ["75", "80", "90"]
 
 
 def cxx() -> list[str]:
@@ -165,21 +218,52 @@ def sources(folder: str | Path) -> Path:
     return folder
 
 
-def build(path: str | Path) -> Native:
-    """Compile the C++ kernels in the folder ``path`` and load them beside all others, as a backend of its own.
+def build(path: str | Path, kind: str = "cpu") -> Operations:
+    """Compile the kernels in the folder ``path`` and load them beside all others, as a backend of its own.
 
-    The first time takes as long as an installation, later only what has changed is compiled. Objects are in
-    ``path/build``. Raises ValueError if ``path`` has no kernels, BuildError with the compiler's message.
+    ``kind``: "cpu", "cuda", or "emulated": the CUDA kernels for the CPU (see ``emulate``). The first time takes as
+    long as an installation, later only what has changed is compiled. Objects are in ``path/build``. Raises
+    ValueError if ``path`` has no kernels, BuildError with the compiler's message.
     """
-    from .native import Native
-
     path = Path(path).resolve()
+    makers = {"cpu": cpu, "cuda": cuda, "emulated": emulated}
+    if kind not in makers:
+        raise ValueError(f"kind is {kind!r}, expected one of {', '.join(makers)}")
     if not (path / "bindings.cpp").is_file():
         raise ValueError(f"path: {path} has no kernels (no bindings.cpp); ops.sources(path) copies them there")
-    target, folder = cpu(path), path / "build"
+    module = compile_module(makers[kind](path), path / "build" / kind)
+    return backend(module, kind, path.name)
+
+
+def emulate() -> Operations:
+    """The package's own CUDA kernels, run on the CPU: the threads of a block as fibres, one after the other.
+
+    Slow, and good for two things: without a GPU, to see that a kernel is right; and to find what a GPU keeps to
+    itself, a missing barrier or memory read before it was written (``csrc/cuda/emulate.h`` says how). It is
+    compiled when it is first asked for, into the user's cache. Raises BuildError with the compiler's message.
+    """
+    csrc = kernels()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    own = hashlib.sha256(f"{csrc} {sys.implementation.cache_tag}".encode()).hexdigest()[:16]
+    return backend(compile_module(emulated(csrc), cache / "miniapr" / own), "emulated", "cuda (emulated)")
+
+
+def backend(module: ModuleType, kind: str, name: str) -> Operations:
+    from .cuda import Cuda
+    from .native import Native
+
+    return Native(module, name) if kind == "cpu" else Cuda(module, "cuda" if kind == "cuda" else "cpu", name)
+
+
+def compile_module(target: Target, folder: Path) -> ModuleType:
+    """Compile what has changed, and load it. Others that want the same folder meanwhile wait."""
     file = folder / f"{target.module}.so"
-    run_ninja(target, folder, file)
-    return Native(load_module(target.module, file), name=path.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        if fcntl:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        run_ninja(target, folder, file)
+        return load_module(target.module, file)
 
 
 def load_module(name: str, file: Path) -> ModuleType:

@@ -214,12 +214,23 @@ def _rope(ops: Operations, case: _Case) -> Pairs:
         yield ops.rope(x, *tables, interleaved), reference.rope(x.double(), wide[0], wide[1], interleaved)
 
 
+def _copy_and_shift(ops: Operations, case: _Case) -> Pairs:
+    for (depth, size), interleaved in product(case.sizes(), (False, True)):
+        got = case.pool(2, depth, size, 3)
+        expected, tables, blocks = [cache.double() for cache in got], case.turns(depth, (0, 7, -100)), case.blocks(10)
+        lists = [case.index(numbers) for numbers in (blocks[:5], blocks[5:], [0, 2, 1, 1, 0])]
+        ops.copy_and_shift(got[0], got[1], lists[0], lists[1], lists[2], *tables, interleaved)
+        reference.copy_and_shift(expected[0], expected[1], lists[0], lists[1], lists[2], *tables, interleaved)
+        yield from zip(got, expected, strict=True)
+
+
 _ROWS = (1, 2, 3, 8, 19)
 _OPERATIONS: dict[str, Callable[[Operations, _Case], Pairs]] = {
     "write_kv": _write_kv,
     "paged_attention": _paged_attention,
     "copy_blocks": _copy_blocks,
     "shift_keys": _shift_keys,
+    "copy_and_shift": _copy_and_shift,
     "linear": _linear,
     "swiglu": _swiglu,
     "rope": _rope,

@@ -10,7 +10,8 @@ changed afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, cast
 
@@ -18,21 +19,12 @@ import torch
 from torch import Tensor
 
 from . import reference
-from .checks import (
-    ARITHMETIC,
-    STORAGE,
-    check_index,
-    check_indices,
-    check_layer,
-    check_stack,
-    check_stacks,
-    check_turns,
-    dense_last,
-    describe,
-    place,
-)
+from .capture import Tape, Watch
+from .checks import ARITHMETIC, Checks, check_index, check_indices, dense_last, describe, place, plan_tensors
 from .packed import Norm, Packed, Weight
 from .plan import AttentionPlan
+
+CHECKS = Checks({torch.float32: 0, torch.bfloat16: 1, torch.float64: 2})  # the codes of csrc/common.h
 
 
 class Native:
@@ -40,6 +32,32 @@ class Native:
 
     def __init__(self, module: ModuleType, name: str = "cpp") -> None:
         self._module, self.name = module, name
+        self._maker = module.module if isinstance(module, Tape) else module  # whose plans these are
+
+    # Captured steps: see ops/capture.py
+
+    def bucket(self, rows: int) -> int:
+        return rows
+
+    def place(self, plan: AttentionPlan, rows: int) -> AttentionPlan:
+        return dataclasses.replace(plan)  # prepared apart from the original
+
+    def replan(self, placed: AttentionPlan, plan: AttentionPlan) -> bool:
+        for (_, *sizes), native in placed.prepared.items():
+            native.assign(self._prepare(plan, *sizes))
+        return True
+
+    def capture(self, function: Callable[[Native], Tensor]) -> Callable[[], Tensor]:
+        tape = Tape(self._module)
+        with Watch() as watch:
+            result = function(Native(cast("ModuleType", tape), self.name))
+
+        def replay(kept: Sequence[Tensor] = tuple(watch.kept)) -> Tensor:
+            for call, arguments in tape.calls:
+                call(*arguments)
+            return result
+
+        return replay
 
     def build_info(self) -> dict[str, str]:
         """How the extension was built, and which instruction set it uses here."""
@@ -50,21 +68,11 @@ class Native:
 
         Raises ValueError if a slot is neither -1 nor in the pool (nothing is written then).
         """
-        storage, sizes = check_layer(k_cache, v_cache)
+        storage, sizes = CHECKS.layer(k_cache, v_cache)
         blocks, heads, head_dim, block_size = sizes
         check_index("slots", slots)
         rows = slots.shape[0]
-        if k.dtype != k_cache.dtype:
-            k = k.to(k_cache.dtype)
-        if v.dtype != k_cache.dtype:
-            v = v.to(k_cache.dtype)
-        for label, x in (("k", k), ("v", v)):
-            if x.shape != (rows, heads, head_dim) or x.device.type != "cpu":
-                raise ValueError(
-                    f"{label} is {describe(x)}, expected [{rows}, {heads}, {head_dim}] on the CPU "
-                    f"(rows of slots, heads and head size of k_cache)"
-                )
-        k, v = dense_last(k), dense_last(v)
+        k, v = CHECKS.tokens("k", k, rows, sizes, k_cache), CHECKS.tokens("v", v, rows, sizes, k_cache)
         self._module.write_kv(
             k.data_ptr(), k.stride(0), k.stride(1), v.data_ptr(), v.stride(0), v.stride(1),
             k_cache.data_ptr(), v_cache.data_ptr(), k_cache.stride(0), v_cache.stride(0),
@@ -85,36 +93,36 @@ class Native:
 
         Returns [N, Hq, D] in the type of q. Raises ValueError if an index of the plan is out of range.
         """
-        storage, (blocks, heads, head_dim, block_size) = check_layer(k_cache, v_cache)
+        storage, (blocks, heads, head_dim, block_size) = CHECKS.layer(k_cache, v_cache)
         if q.dim() != 3 or q.shape[2] != head_dim or q.device.type != "cpu":
             raise ValueError(f"q is {describe(q)}, expected [rows, heads, {head_dim}] on the CPU")
-        arithmetic, given = ARITHMETIC[k_cache.dtype], q.dtype
-        if given != arithmetic:
-            if given != k_cache.dtype:
-                raise ValueError(f"q is {given}, expected {arithmetic} or {k_cache.dtype}, the type of k_cache")
-            q = q.to(arithmetic)
+        arithmetic = ARITHMETIC[k_cache.dtype]
+        if q.dtype not in (arithmetic, k_cache.dtype):
+            raise ValueError(f"q is {q.dtype}, expected {arithmetic} or {k_cache.dtype}, the type of k_cache")
         q = dense_last(q)
-        native = self._prepare(plan)
+        rows, q_heads, _ = q.shape
+        if not heads or not q_heads or q_heads % heads:
+            raise ValueError(f"q has {q_heads} heads, not a multiple of the {heads} of k_cache")
+        native = self._prepare(plan, blocks, block_size, q_heads // heads)
         cos = sin = turns = 0
         if native.shifted:
-            shift_cos, shift_sin = check_turns(shift_cos, shift_sin, head_dim, arithmetic)
+            shift_cos, shift_sin = CHECKS.turns(shift_cos, shift_sin, head_dim, arithmetic)
             cos, sin, turns = shift_cos.data_ptr(), shift_sin.data_ptr(), shift_cos.shape[0]
-        rows, q_heads, _ = q.shape
-        out = torch.empty((rows, q_heads, head_dim), dtype=arithmetic)
+        out = q.new_empty((rows, q_heads, head_dim))
         self._module.paged_attention(
-            native, q.data_ptr(), rows, q_heads, q.stride(0), q.stride(1),
+            native, q.data_ptr(), rows, q_heads, q.stride(0), q.stride(1), q.dtype == torch.bfloat16,
             k_cache.data_ptr(), v_cache.data_ptr(), k_cache.stride(0), v_cache.stride(0),
             blocks, heads, head_dim, block_size, storage,
             cos, sin, turns, interleaved, out.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
-        return out if given == arithmetic else out.to(given)
+        return out
 
     def copy_blocks(self, k_cache: Tensor, v_cache: Tensor, source: Tensor, target: Tensor) -> None:
         """Copy whole blocks in all layers: see ``reference.copy_blocks``.
 
         Raises ValueError if a block is in both lists, twice in ``target``, or not in the pool.
         """
-        storage, sizes = check_stacks(k_cache, v_cache)
+        storage, sizes = CHECKS.stacks(k_cache, v_cache)
         check_indices(source=source, target=target)
         self._module.copy_blocks(
             place(k_cache), place(v_cache), sizes, storage,
@@ -128,9 +136,9 @@ class Native:
 
         Raises ValueError if a block is listed twice or is not in the pool, or a turn is not in the tables.
         """
-        storage, sizes = check_stack("k_cache", k_cache)
+        storage, sizes = CHECKS.stack("k_cache", k_cache)
         check_indices(blocks=blocks, turn=turn)
-        shift_cos, shift_sin = check_turns(shift_cos, shift_sin, sizes[3], ARITHMETIC[k_cache.dtype])
+        shift_cos, shift_sin = CHECKS.turns(shift_cos, shift_sin, sizes[3], ARITHMETIC[k_cache.dtype])
         self._module.shift_keys(
             place(k_cache), sizes, storage, blocks.data_ptr(), turn.data_ptr(), blocks.shape[0],
             shift_cos.data_ptr(), shift_sin.data_ptr(), shift_cos.shape[0], interleaved, torch.get_num_threads(),
@@ -151,9 +159,9 @@ class Native:
 
         Raises ValueError for what ``copy_blocks`` or ``shift_keys`` refuses; nothing is written then.
         """
-        storage, sizes = check_stacks(k_cache, v_cache)
+        storage, sizes = CHECKS.stacks(k_cache, v_cache)
         check_indices(source=source, target=target, turn=turn)
-        shift_cos, shift_sin = check_turns(shift_cos, shift_sin, sizes[3], ARITHMETIC[k_cache.dtype])
+        shift_cos, shift_sin = CHECKS.turns(shift_cos, shift_sin, sizes[3], ARITHMETIC[k_cache.dtype])
         self._module.copy_and_shift(
             place(k_cache), place(v_cache), sizes, storage,
             source.data_ptr(), target.data_ptr(), turn.data_ptr(), source.shape[0],
@@ -182,9 +190,7 @@ class Native:
     def _linear(
         self, x: Tensor, weights: Sequence[Packed], norm: Norm | None, add: Tensor | None, gated: bool
     ) -> Tensor:
-        storage = STORAGE.get(x.dtype)
-        if storage is None or x.dim() != 2 or x.device.type != "cpu":
-            raise ValueError(f"x is {describe(x)}, expected float32, bfloat16 or float64 [N, K] on the CPU")
+        storage = CHECKS.code("x", x, 2, "[N, K]")
         (rows, depth), columns, panels = x.shape, 0, []
         for weight in weights:
             if weight.shape[1] != depth or weight.dtype != x.dtype:
@@ -216,11 +222,9 @@ class Native:
 
     def rope(self, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
         """Heads [N, heads, D] turned by tables [N, D / 2]: see ``reference.rope``."""
-        storage = STORAGE.get(x.dtype)
-        if storage is None or x.dim() != 3 or x.shape[2] % 2 or x.device.type != "cpu":
-            raise ValueError(f"x is {describe(x)}, expected float32, bfloat16 or float64 [N, heads, even D] on the CPU")
+        storage = CHECKS.heads(x)
         rows, heads, head_dim = x.shape
-        cos, sin = check_turns(cos, sin, head_dim, ARITHMETIC[x.dtype], "cos", "sin")
+        cos, sin = CHECKS.turns(cos, sin, head_dim, ARITHMETIC[x.dtype], "cos", "sin")
         if cos.shape[0] != rows:
             raise ValueError(f"cos is {describe(cos)}, expected {rows} rows as x has")
         x, out = dense_last(x), x.new_empty(rows, heads, head_dim)
@@ -230,25 +234,15 @@ class Native:
         )  # fmt: skip
         return out
 
-    def _prepare(self, plan: AttentionPlan) -> Any:
-        """The plan checked and copied, once: its life is that of the plan."""
-        known = plan.prepared.get(self._module)
+    def _prepare(self, plan: AttentionPlan, blocks: int, block_size: int, group: int) -> Any:
+        """The plan checked, copied and cut into units of work, once for all layers: its life is that of the plan."""
+        key = (self._maker, blocks, block_size, group)
+        known = plan.prepared.get(key)
         if known is not None:
             return known
-        fields = (
-            "blocks", "block_ptr", "first", "edge_ptr", "edge_row", "edge_visible", "edge_shift",
-            "row_ptr", "row_edges", "shifts",
-        )  # fmt: skip
-        tensors = [getattr(plan, field) for field in fields]
-        for field, x in zip(fields, tensors, strict=True):
-            if x.dtype != torch.int32 or x.dim() != 1 or not x.is_contiguous() or x.device.type != "cpu":
-                raise ValueError(f"plan.{field} is {describe(x)}, expected contiguous int32 [n] on the CPU")
+        tensors = plan_tensors(plan)
         runs, edges, rows = len(plan.first), len(plan.edge_row), len(plan.row_ptr) - 1
-        lengths = {"block_ptr": runs + 1, "edge_ptr": runs + 1, "edge_visible": edges, "edge_shift": edges}
-        for field, length in {**lengths, "row_ptr": max(rows, 0) + 1, "row_edges": edges}.items():
-            if len(getattr(plan, field)) != length:
-                raise ValueError(f"plan.{field} has {len(getattr(plan, field))} entries, expected {length}")
         addresses = [x.data_ptr() for x in tensors]
-        made = self._module.Plan(addresses, len(plan.blocks), runs, edges, rows, len(plan.shifts))
-        plan.prepared[self._module] = made
+        made = self._module.Plan(addresses, len(plan.blocks), runs, edges, rows, len(plan.shifts), *key[1:])
+        plan.prepared[key] = made
         return made

@@ -125,6 +125,21 @@ def shift_keys(
     k_cache[:, blocks] = rotate(keys, cos, sin, interleaved).transpose(-1, -2).to(k_cache.dtype)
 
 
+def copy_and_shift(
+    k_cache: Tensor,
+    v_cache: Tensor,
+    source: Tensor,
+    target: Tensor,
+    turn: Tensor,
+    shift_cos: Tensor,
+    shift_sin: Tensor,
+    interleaved: bool,
+) -> None:
+    """``copy_blocks``, then ``shift_keys`` of the targets: a moved copy of a piece."""
+    copy_blocks(k_cache, v_cache, source, target)
+    shift_keys(k_cache, target, turn, shift_cos, shift_sin, interleaved)
+
+
 def linear(x: Tensor, weights: Sequence[Weight], norm: Norm | None = None, add: Tensor | None = None) -> Tensor:
     """x, normed if there is a norm, times each weight; the results side by side, and ``add`` on top.
 

@@ -48,8 +48,8 @@ class _Variant:
 
 
 def time(backend: Operations | str, repeats: int = 30, dtype: torch.dtype = torch.float32) -> Table[Timed]:
-    """Time every operation of a backend, KV stored as ``dtype``; about a second. The limit of an operation is the
-    bandwidth measured beside it: of reading if it mostly reads, of copying if it writes as much as it reads."""
+    """Time every operation of a backend, KV stored as ``dtype``; a few seconds. The limit of an operation is
+    the best bandwidth measured beside it: of reading if it mostly reads, else of copying."""
     ops = load(backend) if isinstance(backend, str) else backend
     device = getattr(ops, "device", "cpu")
     limits, variants = _limits(device), _variants(ops, device, dtype)
@@ -59,10 +59,10 @@ def time(backend: Operations | str, repeats: int = 30, dtype: torch.dtype = torc
             seconds = _seconds(variant.run, step, device)
             if step >= 3:  # the first ones warm caches and threads
                 taken.append(seconds)
-    speeds = [v.bytes / median(t) / 1e9 for v, t in zip([*limits, *variants], times, strict=True)]
-    read, copy = speeds[: len(limits)]
+    read, copy = (limit.bytes / min(t) / 1e9 for limit, t in zip(limits, times, strict=False))
     rows = []
-    for v, taken, speed in zip(variants, times[len(limits) :], speeds[len(limits) :], strict=True):
+    for v, taken in zip(variants, times[len(limits) :], strict=True):
+        speed = v.bytes / median(taken) / 1e9
         limit = read if v.operation in ("paged_attention", "linear", "swiglu") else copy
         rows.append(Timed(v.operation, v.size, median(taken) * 1e6, v.bytes / 1e6, speed, speed / limit))
     name = str(dtype).removeprefix("torch.")
@@ -126,12 +126,13 @@ def _variants(ops: Operations, device: str, dtype: torch.dtype) -> list[_Variant
     variants += [write(8), attend(16, 1), *(attend(prefix, rows) for prefix in (1024, PREFIX) for rows in (1, 8))]
     tokens = LAYERS * len(source) * BLOCK
     moved = f"{len(source)} blocks, {LAYERS} layers"
-    variants += [
-        _Variant("copy_blocks", moved, 4 * tokens * token, lambda _: ops.copy_blocks(k_cache, v_cache, source, target)),
-        _Variant(
-            "shift_keys", moved, 2 * tokens * token, lambda _: ops.shift_keys(k_cache, source, turn, cos, sin, False)
-        ),
-    ]
+    moves: dict[str, Callable[[int], object]] = {
+        "copy_blocks": lambda _: ops.copy_blocks(k_cache, v_cache, source, target),
+        "shift_keys": lambda _: ops.shift_keys(k_cache, source, turn, cos, sin, False),
+        "copy_and_shift": lambda _: ops.copy_and_shift(k_cache, v_cache, source, target, turn, cos, sin, False),
+    }
+    for name, move in moves.items():
+        variants.append(_Variant(name, moved, (2 if name == "shift_keys" else 4) * tokens * token, move))
     return [*variants, *_layer_variants(ops, device, dtype)]
 
 

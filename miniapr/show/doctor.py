@@ -45,7 +45,7 @@ def examine() -> Findings:
         miniapr=__version__,
         packages={name: _version(name) for name in ("torch", "tokenizers", "safetensors", "rich", "matplotlib")},
         threads={"cpus": os.cpu_count() or 1, "torch": torch.get_num_threads()},
-        backends={**available(), "cuda": _cuda()},
+        backends=available(),
     )
     bundle = _look_at_models(found)
     if bundle:
@@ -60,12 +60,6 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "missing"
-
-
-def _cuda() -> str:
-    """Said as it is: a GPU may be there, but nothing here would use it."""
-    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return f"missing: not part of this version (torch sees {seen} GPU{'s' * (seen != 1)})"
 
 
 def _look_at_models(found: Findings) -> Bundle | None:
@@ -96,7 +90,8 @@ def _try_backends(found: Findings, bundle: Bundle) -> None:
         if state.startswith("missing"):
             continue
         try:
-            engine = Engine(bundle.model, bundle.tokenizer, num_blocks=8, backend=name)
+            there = bundles.load(bundle.name, device="cuda") if name == "cuda" else bundle
+            engine = Engine(there.model, bundle.tokenizer, num_blocks=8, backend=name)
             root = engine.start([0, 1, 2])
             engine.decode([root], max_tokens=8)
             engine.release(root)

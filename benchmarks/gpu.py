@@ -1,0 +1,177 @@
+"""The same questions on a CUDA device: python -m benchmarks --only gpu --json benchmarks/results/gpu.json
+
+Every ceiling is measured in the same rounds, by events on the device. ``measure("cpu", Sizes.small(), "reference")``
+runs the same lines slowly on a CPU: that tests the script where there is no GPU, and measures nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from miniapr.ops import AttentionPlan, Operations, PlanBuilder, load
+
+from . import models
+from .contestants import Tree
+from .rivals import Transformers
+from .timing import Clock, Memory, Times, Turn, interleave, wall
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Heads as in a model of 8 B parameters; ``context`` tokens in each of ``contexts``, or ``prefix`` in one."""
+
+    q_heads: int = 32
+    kv_heads: int = 8
+    head_dim: int = 128
+    block: int = 16
+    contexts: int = 32
+    context: int = 8192
+    prefix: int = 32768
+    layers: int = 4  # of the pool, used in turn; and what is moved at once
+    moved: int = 4096
+    memory: int = 4 << 30
+    model: str = "M"
+    rounds: int = 21
+
+    @classmethod
+    def small(cls) -> Sizes:
+        return cls(4, 2, 16, 16, 4, 64, 128, 2, 64, 1 << 20, "S", 1)
+
+
+def events(run: Callable[[], object]) -> Turn:
+    """``run`` with a clock on the device around what it starts there."""
+
+    def turn() -> float:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        run()
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end)) / 1e3
+
+    return turn
+
+
+def measure(device: str = "cuda", sizes: Sizes | None = None, backend: str = "cuda") -> dict[str, Any]:
+    """Figures by name, and what the targets ask for. Raises ValueError where there is no such device."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("no CUDA device here: nothing was measured")
+    sizes, clock, ops = sizes or Sizes(), wall if device == "cpu" else events, load(backend)
+    figures, targets = dict[str, float](), dict[str, float]()
+    with torch.inference_mode():
+        for part in (_attention, _moves, _step):
+            part(ops, device, sizes, clock, figures, targets)
+    name = torch.cuda.get_device_name() if device == "cuda" else "no GPU: a trial of the script"
+    return {"device": name, "figures": figures, "targets": targets}
+
+
+def _plan(sizes: Sizes, stretches: list[range], rows: list[int]) -> AttentionPlan:
+    """Row i sees the stretch of blocks with number rows[i]."""
+    builder = PlanBuilder()
+    for number in rows:
+        blocks = list(stretches[number])
+        builder.see(number, blocks, 0, len(blocks) * sizes.block, 0, 1, 0)
+        builder.end_rows(1)
+    return builder.build()
+
+
+def _attention(ops: Operations, device: str, s: Sizes, clock: Clock, figures: dict[str, float], targets: Any) -> None:
+    kind = torch.bfloat16
+    blocks = s.contexts * s.context // s.block
+    k = torch.randn(s.layers, blocks, s.kv_heads, s.head_dim, s.block, dtype=kind, device=device)
+    v = torch.randn(s.layers, blocks, s.kv_heads, s.block, s.head_dim, dtype=kind, device=device)
+    table, each = torch.ones(1, s.head_dim // 2, device=device), s.context // s.block
+    contexts = [range(i * each, (i + 1) * each) for i in range(s.contexts)]
+    shared = [range(s.prefix // s.block)]
+    plans = {
+        "contexts": _plan(s, contexts, list(range(s.contexts))),
+        "one": _plan(s, shared, [0]),
+        "eight": _plan(s, shared, [0] * 8),
+    }
+    memory, at = Memory(device, s.memory), 0
+
+    def paged(plan: AttentionPlan) -> Turn:
+        q = torch.randn(plan.rows, s.q_heads, s.head_dim, dtype=kind, device=device)
+
+        def run() -> Tensor:
+            nonlocal at
+            at = (at + 1) % s.layers
+            return ops.paged_attention(q, k[at], v[at], plan, table, table, False)
+
+        return clock(run)
+
+    turns = {name: clock(run) for name, run in memory.turns().items()}
+    turns |= {name: paged(plan) for name, plan in plans.items()}
+    for rows, name in ((1, "one"), (8, "eight")):
+        keys, values = (torch.randn(rows, s.kv_heads, s.prefix, s.head_dim, dtype=kind, device=device) for _ in "kv")
+        q = torch.randn(rows, s.q_heads, 1, s.head_dim, dtype=kind, device=device)
+        turns[f"sdpa {name}"] = clock(
+            lambda q=q, k=keys, v=values: scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        )
+        if device == "cuda":  # compiled: it takes half a minute
+            turns[f"flex {name}"] = clock(_flex(q, keys, values))
+    times = interleave(turns, s.rounds, warmup=3)
+    speed, token = memory.speed(times), 2 * s.kv_heads * s.head_dim * kind.itemsize
+    figures |= {f"{what} bandwidth, GB/s": value / 1e9 for what, value in speed.items()}
+    figures |= {f"attention {name}, us": 1e6 * times[name].median for name in turns if name[:4] not in ("read", "copy")}
+    targets["contexts"] = 100 * s.contexts * s.context * token / times["contexts"].median / speed["copy"]
+    targets["eight_over_one"] = times["eight"].median / times["one"].median
+    for name in ("one", "eight"):
+        targets[f"sdpa_{name}"] = times[f"sdpa {name}"].median / times[name].median
+
+
+def _flex(q: Tensor, keys: Tensor, values: Tensor) -> Callable[[], Tensor]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    compiled = torch.compile(flex_attention)
+    return lambda: compiled(q, keys, values, enable_gqa=True)
+
+
+def _moves(ops: Operations, device: str, s: Sizes, clock: Clock, figures: dict[str, float], targets: Any) -> None:
+    count = s.moved // s.block
+    shape, kind = (32, 4 * count, s.kv_heads), torch.bfloat16
+    k = torch.randn(*shape, s.head_dim, s.block, dtype=kind, device=device)
+    v = torch.randn(*shape, s.block, s.head_dim, dtype=kind, device=device)
+    order = torch.randperm(4 * count)  # where to and from stays on the host
+    source, target, turn = order[:count], order[count : 2 * count], torch.zeros(count, dtype=torch.int64)
+    angle, memory = torch.rand(1, s.head_dim // 2, device=device), Memory(device, s.memory)
+
+    def move() -> None:
+        ops.copy_and_shift(k, v, source, target, turn, angle.cos(), angle.sin(), False)
+
+    turns = {name: clock(run) for name, run in {**memory.turns(), "move": move}.items()}
+    times = interleave(turns, s.rounds, warmup=3)
+    speed = 2 * (k[:, source].nbytes + v[:, source].nbytes) / times["move"].median
+    figures["copy and shift, GB/s"] = speed / 1e9
+    targets["copy_and_shift"] = 100 * speed / memory.speed(times)["copy"]
+
+
+def _step(ops: Operations, device: str, s: Sizes, clock: Clock, figures: dict[str, float], targets: Any) -> None:
+    """The forward pass of M with 1 and 8 branches on 1,024 tokens; transformers as a graph on a static cache."""
+    config, kind, prefix = models.SIZES[s.model], torch.bfloat16, 1024 if device == "cuda" else 64
+    model, memory = models.build(s.model, kind).to(device), Memory(device, s.memory)
+    turns = {name: clock(run) for name, run in memory.turns().items()}
+    trees: dict[int, Tree] = {}
+    for width in (1, 8):
+        trees[width] = Tree(model, ops, prefix, width, clock)
+        turns[f"step {width}"] = trees[width].step
+    if device == "cuda":
+        hugging = Transformers(models.weights(model), config)
+        hugging.model.forward = torch.compile(hugging.model.forward, mode="reduce-overhead", fullgraph=True)
+        turns |= {f"transformers {width}": clock(hugging.decoding(prefix, width, "static")) for width in (1, 8)}
+    times = interleave(turns, s.rounds, warmup=5)
+    read = memory.speed(times)["read"]
+    for width, tree in trees.items():
+        forward = Times.of(tree.watch.seconds[-s.rounds :]).median
+        floor = models.floor_bytes(config, kind.itemsize, prefix, width) / read
+        figures |= {f"floor of a step, {width} branches, us": 1e6 * floor, f"step {width}, us": 1e6 * forward}
+        figures[f"whole engine {width}, us"] = 1e6 * times[f"step {width}"].median
+        if width == 1:
+            targets["step_over_floor"] = forward / floor
+    figures |= {f"{name}, us": 1e6 * times[name].median for name in turns if name.startswith("transformers")}

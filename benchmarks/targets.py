@@ -1,0 +1,159 @@
+"""What the project set out to reach, and whether the figures say that it did. All from data, one list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Sections = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """``value(sections)`` must be at most (<=, <) or at least (>=, >) ``limit``. ``unit``: "x", "%", "bytes"."""
+
+    group: str
+    text: str
+    sense: str
+    limit: float
+    unit: str
+    value: Callable[[Sections], float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``value`` is None where nothing was measured; ``met`` then too."""
+
+    target: Target
+    value: float | None
+    met: bool | None
+
+
+def judge(sections: Sections) -> list[Verdict]:
+    return [_judge(target, sections) for target in TARGETS]
+
+
+def _judge(target: Target, sections: Sections) -> Verdict:
+    try:
+        value = target.value(sections)
+    except LookupError:  # the section, the row or the peer is not there
+        return Verdict(target, None, None)
+    compare = {"<=": value <= target.limit, "<": value < target.limit}
+    compare |= {">=": value >= target.limit, ">": value > target.limit}
+    return Verdict(target, value, compare[target.sense])
+
+
+def find(rows: list[dict[str, Any]], **wanted: Any) -> dict[str, Any]:
+    """The row with these values. Raises LookupError if there is none."""
+    for row in rows:
+        if all(row.get(name) == value for name, value in wanted.items()):
+            return row
+    raise LookupError(f"nothing was measured for {wanted}")
+
+
+def step(sections: Sections, size: str, branches: int, dtype: str = "float32", prefix: int = 1024) -> dict[str, Any]:
+    return find(sections[f"steps {size}"]["rows"], dtype=dtype, prefix=prefix, branches=branches)
+
+
+def over_floor(size: str, branches: int) -> Callable[[Sections], float]:
+    def value(sections: Sections) -> float:
+        row = step(sections, size, branches)
+        return float(row["model"]["median"] / row["floor"])
+
+    return value
+
+
+def faster_than(peer: str, branches: int, section: str = "steps M") -> Callable[[Sections], float]:
+    def value(sections: Sections) -> float:
+        row = find(sections[section]["rows"], dtype="float32", prefix=1024, branches=branches)
+        return float(row[peer]["median"] / row["model"]["median"])
+
+    return value
+
+
+def eight_over_one(sections: Sections) -> float:
+    return float(step(sections, "M", 8)["model"]["median"] / step(sections, "M", 1)["model"]["median"])
+
+
+def bfloat16_gain(branches: int) -> Callable[[Sections], float]:
+    def value(sections: Sections) -> float:
+        wide, narrow = (step(sections, "M", branches, dtype) for dtype in ("float32", "bfloat16"))
+        return float(wide["model"]["median"] / narrow["model"]["median"])
+
+    return value
+
+
+def attention(sections: Sections, branches: int) -> dict[str, Any]:
+    return find(sections["attention"]["float32"]["rows"], prefix=4096, branches=branches)
+
+
+def attention_eight_over_one(sections: Sections) -> float:
+    return float(attention(sections, 8)["paged"]["median"] / attention(sections, 1)["paged"]["median"])
+
+
+def attention_over_sdpa(sections: Sections) -> float:
+    row = attention(sections, 8)
+    return float(row["sdpa"]["median"] / row["paged"]["median"])
+
+
+def worst_stitch(sections: Sections) -> float:
+    """The dearest stitch by view, at any width and length, in steps."""
+    rows = [r for r in sections["joins M"]["rows"] if r["how"] in ("stitch", "stitch_contiguous")]
+    return 100 * float(max(row["join"]["median"] / row["step"]["median"] for row in rows))
+
+
+def copy_and_shift(sections: Sections) -> float:
+    """At the length at which it does worst."""
+    rows = sections["moves"]["float32"]["rows"]
+    return 100 * float(min(row["copy_and_shift"]["of_copy_bandwidth"] for row in rows))
+
+
+def fork_of_eight(sections: Sections) -> float:
+    return 100 * float(max(row["fork"]["median"] / row["step"]["median"] for row in sections["fork"]["rows"]))
+
+
+def overhead(sections: Sections) -> float:
+    row = step(sections, "M", 8)
+    return 100 * float(row["overhead"]["median"] / row["model"]["median"])
+
+
+def gpu(name: str) -> Callable[[Sections], float]:
+    return lambda sections: float(sections["gpu"]["targets"][name])
+
+
+CPU, GPU = "CPU", "GPU"
+STEP = "Step of M on a prefix of 1,024"
+TARGETS = [
+    Target(CPU, f"{STEP}, 1 branch, over its floor", "<=", 1.2, "x", over_floor("M", 1)),
+    Target(CPU, f"{STEP}, 8 branches, over its floor", "<=", 1.45, "x", over_floor("M", 8)),
+    Target(CPU, f"{STEP}, 8 branches over 1", "<=", 1.3, "x", eight_over_one),
+    Target(CPU, f"{STEP}, 1 branch: transformers takes", ">=", 2.4, "x", faster_than("transformers", 1)),
+    Target(CPU, f"{STEP}, 8 branches: transformers takes", ">=", 4.0, "x", faster_than("transformers", 8)),
+    Target(CPU, f"{STEP}, 1 branch: llama.cpp takes", ">=", 1.0, "x", faster_than("llama.cpp", 1, "peers")),
+    Target(CPU, f"{STEP}, 8 branches: llama.cpp takes", ">=", 1.6, "x", faster_than("llama.cpp", 8, "peers")),
+    Target(CPU, f"{STEP}, 8 branches: vLLM, eager, takes", ">", 1.0, "x", faster_than("vLLM eager", 8, "peers")),
+    Target(CPU, f"{STEP}, 8 branches: vLLM, compiled, takes", ">", 1.0, "x", faster_than("vLLM compiled", 8, "peers")),
+    Target(
+        CPU, f"{STEP}, 8 branches: onnxruntime-genai takes", ">", 1.0, "x", faster_than("onnxruntime-genai", 8, "peers")
+    ),
+    Target(CPU, "Step of S on a prefix of 1,024, 1 branch, over its floor", "<=", 1.6, "x", over_floor("S", 1)),
+    Target(CPU, "Step of S on a prefix of 1,024, 8 branches, over its floor", "<=", 1.6, "x", over_floor("S", 8)),
+    Target(CPU, "Attention on 4,096: 8 shared branches over 1", "<=", 1.7, "x", attention_eight_over_one),
+    Target(CPU, "Attention on 4,096, 8 branches: the best SDPA on copies takes", ">=", 6.0, "x", attention_over_sdpa),
+    Target(CPU, f"{STEP}, 1 branch: float32 over bfloat16", ">=", 1.6, "x", bfloat16_gain(1)),
+    Target(CPU, f"{STEP}, 8 branches: float32 over bfloat16", ">=", 1.6, "x", bfloat16_gain(8)),
+    Target(CPU, "Stitch by view, the dearest measured, of a step of M", "<", 10, "%", worst_stitch),
+    Target(CPU, "Stitch by copy and shift, of the copy bandwidth", ">=", 60, "%", copy_and_shift),
+    Target(CPU, "Fork of 8, of a step of M", "<", 10, "%", fork_of_eight),
+    Target(
+        CPU, "Fork of 8, bytes moved", "<=", 0, "bytes", lambda s: max(row["bytes_moved"] for row in s["fork"]["rows"])
+    ),
+    Target(CPU, "Whole engine's overhead, of a step of M with 8 branches", "<", 10, "%", overhead),
+    Target(GPU, "Decode attention, 32 contexts of 8k, of the copy bandwidth", ">=", 85, "%", gpu("contexts")),
+    Target(GPU, "Decode attention, 8 branches on one prefix of 32k over 1", "<=", 1.25, "x", gpu("eight_over_one")),
+    Target(GPU, "Copy and shift, of the copy bandwidth", ">=", 85, "%", gpu("copy_and_shift")),
+    Target(GPU, "Step of M in bfloat16 as a graph, over its floor", "<=", 1.5, "x", gpu("step_over_floor")),
+    Target(GPU, "Attention of 8 shared branches: SDPA on copies takes", ">=", 4.0, "x", gpu("sdpa_eight")),
+    Target(GPU, "Attention of 1 branch: SDPA takes", ">=", 1.0, "x", gpu("sdpa_one")),
+]
