@@ -15,12 +15,13 @@ import torch
 from miniapr.ops import Operations, load
 
 from . import attention, joins, linear, machine, moves, peers, prefill, steps, tables
-from .timing import Memory
+from .timing import Memory, bandwidth
 
 Section = Callable[[], dict[str, Any]]
 BOTH = ["float32", "bfloat16"]
 NAMES = [
-    "steps M", "steps S", "attention", "linear", "peak", "moves", "joins M", "joins S", "fork", "prefill", "memory",
+    "bandwidth", "steps M", "steps S", "attention", "linear", "peak", "moves", "joins M", "joins S", "fork", "prefill",
+    "memory",
 ]  # fmt: skip
 
 
@@ -31,6 +32,7 @@ def sections(ops: Operations, quick: bool, rounds: int, memory: Memory) -> dict[
     types = ["float32"] if quick else BOTH
     few = max(3, rounds // 3)
     return {
+        "bandwidth": lambda: bandwidth(5 * rounds, memory),
         "steps M": lambda: steps.measure("M", BOTH, ops, prefixes, widths, rounds, memory),
         "steps S": lambda: steps.measure("S", types, ops, prefixes, widths, rounds, memory),
         "attention": lambda: {
@@ -61,7 +63,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's own number")
     parser.add_argument("--rounds", type=int, help="turns of each contestant: 11, with --quick 5")
     parser.add_argument("--backend", default="auto")
-    parser.add_argument("--json", type=Path, help="add the figures to this file")
+    parser.add_argument("--json", type=Path, help="write the figures to this file; with --only: add them")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     ops, rounds, memory = load(options.backend), options.rounds or (5 if options.quick else 11), Memory()
@@ -69,7 +71,12 @@ def main() -> None:
     todo["peers"] = lambda: peers.measure(ops, 1024, [1, 8], rounds, memory)
     todo["gpu"] = _gpu
     names = options.only or [*NAMES, *["peers"] * options.peers, *["gpu"] * options.gpu]
-    found = read(options.json, machine.describe(ops.name))
+    if "gpu" in names and not torch.cuda.is_available():
+        parser.error("there is no CUDA device here: nothing can be measured on it")
+    try:
+        found = read(options.json if options.only else None, machine.describe(ops.name))
+    except ValueError as error:
+        parser.error(str(error))
     print(tables.machine(found).text())
     for name in names:
         begun = time.perf_counter()

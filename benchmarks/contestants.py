@@ -21,7 +21,6 @@ from miniapr.model.decoder import Batch, Decoder
 from miniapr.ops import Operations
 
 from . import models
-from .timing import Clock, wall
 
 
 def some_tokens(count: int, seed: int = 0) -> list[int]:
@@ -32,22 +31,24 @@ class Stopwatch:
     """Stands before the model and the captured steps of an engine, and notes how long each forward pass took:
     from token ids to logits, the embedding and the angles of RoPE included, the attention plan not."""
 
-    def __init__(self, runner: Runner, clock: Clock = wall) -> None:
-        self.model, self.graphs, self.clock = runner.model, runner.graphs, clock
+    def __init__(self, runner: Runner) -> None:
+        self.model, self.graphs = runner.model, runner.graphs
         self.seconds, self._batch = list[float](), 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
     def batch(self, *args: Any) -> Batch:
-        made: list[Batch] = []
-        self._batch = self.clock(lambda: made.append(self.model.batch(*args)))() or 0.0
-        return made[0]
+        begun = time.perf_counter()
+        made = self.model.batch(*args)
+        self._batch = time.perf_counter() - begun
+        return made
 
     def compute(self, batch: Batch) -> Tensor:
-        made: list[Tensor] = []
-        self.seconds.append(self._batch + (self.clock(lambda: made.append(self.graphs.compute(batch)))() or 0.0))
-        return made[0]  # [M, V]
+        begun = time.perf_counter()
+        logits = self.graphs.compute(batch)  # [M, V]
+        self.seconds.append(self._batch + time.perf_counter() - begun)
+        return logits
 
 
 class Nothing(Stopwatch):
@@ -80,10 +81,10 @@ def engine(model: Decoder, ops: Operations, blocks: int, **more: Any) -> miniapr
 class Tree:
     """An engine with one prefix and ``branches`` branches that are all decoding."""
 
-    def __init__(self, model: Decoder, ops: Operations, prefix: int, branches: int, clock: Clock = wall) -> None:
+    def __init__(self, model: Decoder, ops: Operations, prefix: int, branches: int) -> None:
         self.engine = engine(model, ops, prefix // 16 + branches * 20 + 8, max_batch_tokens=1024)
         self.branches: list[miniapr.Branch] = []
-        self.watch, self.overhead = Stopwatch(self.engine.runner, clock), list[float]()
+        self.watch, self.overhead = Stopwatch(self.engine.runner), list[float]()
         self.engine.submit(self._program(prefix, branches))
         with through(self.engine, Nothing(self.engine.runner)):
             while not (self.branches and all(branch.generated for branch in self.branches)):

@@ -43,6 +43,7 @@ How to read it:
 
 # section -> (heading, picture, what it shows)
 CHAPTERS = {
+    "bandwidth": ("The ceiling", None, "Measured again in the rounds of every section below, where it drifts."),
     "peers": (
         "Beside other engines",
         "performance-peers.png",

@@ -81,7 +81,9 @@ def _steps(size: str, dtype: str, rows: list[dict[str, Any]]) -> Table:
         lines.append(cells)
     names = ["prefix", "branches", "floor", "step (quartiles)", "engine", "overhead, %", "torch", "transformers"]
     names += ["step/floor", "over 1 branch", "torch/step", "transformers/step"]
-    note = "Milliseconds. Floor: bytes that must be read / read bandwidth. Step: the forward pass inside the engine."
+    speeds = {row["prefix"]: f"{row['read'] / 1e9:.1f}" for row in rows}
+    note = "Milliseconds. Floor: bytes that must be read / read bandwidth. Step: the forward pass inside the engine. "
+    note += f"Read bandwidth in the rounds of each prefix: {', '.join(speeds.values())} GB/s."
     return Table(f"A step of {size} in {dtype}", note, names, lines)
 
 
@@ -172,6 +174,14 @@ def _memory(data: dict[str, Any]) -> Table:
     return Table(title, "", names, lines)
 
 
+def _bandwidth(data: dict[str, Any]) -> Table:
+    lines = [[f"{what} 256 MB", f"{told['bytes_per_second'] / 1e9:.1f}", spread(told)] for what, told in data.items()]
+    names = ["what", "GB/s", "ms (quartiles)"]
+    return Table(
+        "The bandwidth of this machine's memory", "A copied byte counts twice: read and written.", names, lines
+    )
+
+
 def _peak(data: dict[str, Any]) -> Table:
     lines = [[name, f"{speed / 1e9:.0f}"] for name, speed in data.items()]
     return Table("The fastest arithmetic seen, float32", "", ["what", "GFLOP/s"], lines)
@@ -199,7 +209,7 @@ def _gpu(data: dict[str, Any]) -> Table:
 
 _MAKERS: dict[str, Any] = {
     "attention": _attention, "linear": _linear, "moves": _moves, "joins": _joins, "fork": _fork, "prefill": _prefill,
-    "memory": _memory, "peak": _peak, "peers": _peers, "gpu": _gpu,
+    "memory": _memory, "bandwidth": _bandwidth, "peak": _peak, "peers": _peers, "gpu": _gpu,
 }  # fmt: skip
 
 

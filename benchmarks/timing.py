@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median, quantiles
+from typing import Any
 
 import torch
 
@@ -112,6 +113,13 @@ class Memory:
         """Bytes a second. A copied byte counts twice: it is read and written."""
         taken = {what: median(times[f"{what} {i}"].median for i in range(count)) for what, count in TURNS.items()}
         return {"read": self.size / taken["read"], "copy": 2 * self.size / taken["copy"]}
+
+
+def bandwidth(rounds: int, memory: Memory) -> dict[str, Any]:
+    """The ceilings alone, as a section of its own. Every other section measures them again in its own rounds."""
+    times = interleave(memory.turns(), rounds)
+    speed = memory.speed(times)
+    return {what: {"bytes_per_second": speed[what], **times[f"{what} 0"].json()} for what in TURNS}
 
 
 class Rotating:

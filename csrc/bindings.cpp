@@ -148,7 +148,7 @@ PYBIND11_MODULE(_native, m) {
     py::class_<CutPlan>(m, "Plan", py::module_local())  // several builds may be loaded side by side
         .def(py::init(&make_plan))
         // Another step's plan in the same object: calls that were recorded go on with it.
-        .def("assign", [](CutPlan& plan, CutPlan& other) { plan = std::move(other); })
+        .def("assign", [](CutPlan& plan, const CutPlan& other) { plan = other; })
         .def_property_readonly("rows", [](const CutPlan& cut) { return cut.plan.rows(); })
         .def_property_readonly("shifted", [](const CutPlan& cut) { return cut.plan.shifted; });
     m.def("paged_attention", &attend_all, release());

@@ -165,10 +165,25 @@ def test_moves_never_read_what_they_write():
 
 def test_the_gpu_script_runs_on_a_cpu():
     data = gpu.measure("cpu", gpu.Sizes.small(), "reference")
-    names = {"contexts", "eight_over_one", "copy_and_shift", "step_over_floor", "sdpa_one", "sdpa_eight"}
-    assert set(data["targets"]) == names
+    names = {"contexts", "eight_over_one", "copy_and_shift", "sdpa_one", "sdpa_eight"}
+    assert set(data["targets"]) == names, "all but the captured step, which the reference does not have"
+    assert {"whole engine 8, us", "floor 8, us", "attention contexts, us"} <= set(data["figures"])
     verdicts = targets.judge({"gpu": data})
     assert sum(verdict.met is not None for verdict in verdicts) == len(names)
+
+
+def test_what_the_gpu_script_measures_is_what_the_targets_ask_for():
+    asked = {v.target.text for v in targets.judge({}) if v.target.group == targets.GPU}
+    given = {
+        "contexts": 1,
+        "eight_over_one": 1,
+        "copy_and_shift": 1,
+        "step_over_floor": 1,
+        "sdpa_one": 1,
+        "sdpa_eight": 1,
+    }
+    judged = targets.judge({"gpu": {"targets": given}})
+    assert {v.target.text for v in judged if v.met is not None} == asked
 
 
 # Peers, in processes of their own

@@ -37,10 +37,6 @@ def a_norm(seed: int, dtype: torch.dtype, depth: int) -> Norm:
     return Norm(numbers(seed, dtype, depth).abs() + 0.5, 1e-5)
 
 
-def takes_packed(backend: Operations) -> bool:
-    return backend.name != "cuda (emulated)"  # the layout is for CPUs
-
-
 def wide(norm: Norm | None) -> Norm | None:
     return norm and Norm(norm.weight.double(), norm.eps)
 
@@ -59,7 +55,7 @@ def test_linear_is_a_matrix_product(
     backend: Operations, rows: int, depth: int, columns: list[int], dtype: torch.dtype, packed: bool, normed: bool,
     added: bool, seed: int,
 ) -> None:  # fmt: skip
-    dtype, packed = stored(backend, dtype), packed and takes_packed(backend)
+    dtype, packed = stored(backend, dtype), packed and getattr(backend, "packs", True)
     x = numbers(seed, dtype, rows, depth)
     weights = [numbers(seed + i, dtype, n, depth) / depth**0.5 for i, n in enumerate(columns)]
     norm = a_norm(seed, dtype, depth) if normed else None
@@ -79,7 +75,7 @@ def test_swiglu_gates_one_product_by_another(
     backend: Operations, rows: int, depth: int, columns: int, dtype: torch.dtype, packed: bool, normed: bool,
     size: float, seed: int,
 ) -> None:  # fmt: skip
-    dtype, packed = stored(backend, dtype), packed and takes_packed(backend)
+    dtype, packed = stored(backend, dtype), packed and getattr(backend, "packs", True)
     x = numbers(seed, dtype, rows, depth)
     gate, up = (numbers(seed + i, dtype, columns, depth) / depth**0.5 for i in (1, 2))
     gate = gate * size  # far out on both sides of silu: nothing may overflow
@@ -120,7 +116,7 @@ def test_rope_turns_every_head_by_its_rows_angle(
 def test_a_row_does_not_depend_on_the_others(backend: Operations) -> None:
     """Bit for bit with whatever number of rows, and whatever is in them, NaN included."""
     x, plain = numbers(0, torch.float32, 40, 64), numbers(1, torch.float32, 80, 64)
-    weight = pack(plain) if takes_packed(backend) else plain
+    weight = pack(plain) if getattr(backend, "packs", True) else plain
     alone = backend.linear(x[:1], (weight,))
     for rows in (2, 5, 12, 13, 40) if backend.name == "cpp" else (1,):
         crowd = x[:rows].clone()

@@ -146,9 +146,13 @@ def measure(ops: Operations, prefix: int, widths: list[int], rounds: int, memory
             found["peers"][name] = {"not_timed": str(error)[:300]}
     for width in widths:
         turns = {**memory.turns(), **team.prepare(prefix, [width])}
-        for name, peer in running.items():
-            found["peers"][name]["how"] = peer.ask(prefix=some_tokens(prefix), branches=width)["ready"]
-            turns[name] = _turn(peer)
+        for name, peer in list(running.items()):
+            try:
+                found["peers"][name]["how"] = peer.ask(prefix=some_tokens(prefix), branches=width)["ready"]
+                turns[name] = _turn(peer)
+            except RuntimeError as error:
+                found["peers"][name]["not_timed"] = f"with {width} branches: {error}"[:300]
+                running.pop(name).close()
         times = interleave(turns, rounds, burst=steps.BURST)
         row = team.row(width, times, rounds * steps.BURST, memory.speed(times))
         found["rows"].append(row | {name: times[name].json() for name in running})

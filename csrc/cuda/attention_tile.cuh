@@ -82,7 +82,8 @@ struct Tile {
     // it may be NaN, and a weight of zero would not remove it. The score of such a key is replaced later.
     template <bool wide>
     __device__ __forceinline__ void fetch(const Run<S>& run, const Unit& unit, int begin) const {
-        constexpr int step = wide ? pad : 1, unroll = wide ? Width : 1;
+        constexpr int step = wide ? pad : 1;
+        [[maybe_unused]] constexpr int unroll = wide ? Width : 1;  // single numbers are not worth the code
         constexpr int pieces = tokens / step, k_rows = attention_threads / pieces;  // of a row of K; rows at once
         constexpr int v_rows = attention_threads / 8;                               // eight threads for a row of V
         const int thread = threadIdx.x, depth = run.a.depth, block_size = run.a.block_size;

@@ -181,7 +181,7 @@ std::map<std::string, std::string> build_info() {
 
 PYBIND11_MODULE(_cuda, m) {
     using release = py::call_guard<py::gil_scoped_release>;
-    py::class_<WorkList>(m, "WorkList")
+    py::class_<WorkList>(m, "WorkList", py::module_local())
         .def(py::init(&cut), release())
         .def_property_readonly("size", [](const WorkList& list) { return list.buffer.size(); })
         .def_readonly("rows", &WorkList::rows)

@@ -65,9 +65,9 @@ def sample(logits: Tensor, params: Sequence[Sampling], uniforms: Sequence[float]
     logits  [M, vocab_size]
     Raises ValueError if a row holds NaN or +inf: there is nothing to choose from.
     """
-    if logits.isnan().any() or logits.isposinf().any():
+    logprobs = logits.log_softmax(-1)  # [M, V]; a NaN or an infinity makes its whole row NaN
+    if not logprobs.amax(-1).isfinite().all():
         raise ValueError("the model's logits hold NaN or infinity")
-    logprobs = logits.log_softmax(-1)  # [M, V]
     chosen = logits.argmax(-1)  # [M]
     warm = [row for row, p in enumerate(params) if p.temperature > 0]
     if warm:

@@ -60,7 +60,7 @@ class Batch:
     x                     [N, hidden_size], the tokens' embeddings
     cos, sin              [N, D / 2], of their positions
     slots                 [N] int64, where their keys and values go
-    shift_cos, shift_sin  [S, D / 2], the rotation by minus each shift of the plan
+    shift_cos, shift_sin  [S, D / 2], the rotation by minus each shift of the plan, if any is not 0
     plan                  what each row sees
     wanted                [M] int64, the rows whose logits are asked for; None: all
     """
@@ -256,8 +256,11 @@ class Decoder(nn.Module):
     ) -> Batch:
         """What ``compute`` needs to know of new tokens; arguments as in ``paged``."""
         config = self.config
-        turns = cos_sin(-plan.shifts.long(), config.head_dim, config.rope_theta, self.dtype)  # [S, D / 2] each
-        return Batch(*self.model.enter(tokens, positions), slots, *turns, plan, wanted)
+        x, cos, sin = self.model.enter(tokens, positions)
+        turns = cos[:0], sin[:0]  # nobody looks
+        if plan.shifted:
+            turns = cos_sin(-plan.shifts.long(), config.head_dim, config.rope_theta, self.dtype)  # [S, D / 2] each
+        return Batch(x, cos, sin, slots, *turns, plan, wanted)
 
     def compute(self, batch: Batch, k_cache: Tensor, v_cache: Tensor, ops: Operations) -> Tensor:
         """Logits [M, vocab_size]. Nothing but operations of the backend and views (and the choice of rows)."""

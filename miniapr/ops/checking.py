@@ -74,7 +74,7 @@ class _Case:
     """Random numbers of one dtype, where the backend wants them."""
 
     def __init__(self, ops: Operations, dtype: torch.dtype) -> None:
-        self.dtype, self.device = dtype, getattr(ops, "device", "cpu")
+        self.dtype, self.device, self.packs = dtype, getattr(ops, "device", "cpu"), getattr(ops, "packs", True)
         self.generator, self.random = torch.Generator().manual_seed(0), random.Random(0)
 
     def sizes(self) -> Iterator[tuple[int, int]]:
@@ -184,9 +184,9 @@ def _shift_keys(ops: Operations, case: _Case) -> Pairs:
 
 
 def _weights(case: _Case, depth: int, *columns: int) -> tuple[list[Weight], list[Tensor]]:
-    """As the backend keeps them (in panels on the CPU), and in float64."""
+    """As the backend keeps them (in panels if it packs), and in float64."""
     plain = [case.numbers(n, depth) / depth**0.5 for n in columns]
-    return [pack(w) if case.device == "cpu" else w for w in plain], [w.double() for w in plain]
+    return [pack(w) if case.packs else w for w in plain], [w.double() for w in plain]
 
 
 def _linear(ops: Operations, case: _Case) -> Pairs:

@@ -29,6 +29,7 @@ class Cuda:
     """The operations of one extension module made from ``csrc/cuda``: ``miniapr._cuda``, or an emulated build."""
 
     dtypes = tuple(STORAGE)
+    packs = False  # panels are the CPU's layout
 
     def __init__(self, module: ModuleType, device: str = "cuda", name: str = "cuda") -> None:
         self._module, self.device, self.name = module, device, name
@@ -180,6 +181,8 @@ class Cuda:
         x, norm and add have the weights' type. Raises ValueError for packed weights: their layout is the CPU's.
         """
         self._checks.code("x", x, 2, "[N, K]")
+        if not weights:
+            raise ValueError("weights is empty")
         plain = [self._weight("weights", weight, x) for weight in weights]
         columns = sum(weight.shape[0] for weight in plain)
         if add is not None and (add.shape != (len(x), columns) or add.dtype != x.dtype or add.device != x.device):

@@ -8,10 +8,12 @@ load each run once for all its edges: a step over k branches then costs the uniq
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, chain
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -95,31 +97,31 @@ class PlanBuilder:
         self.rows += rows
 
     def build(self, device: torch.device | str = "cpu") -> AttentionPlan:
-        group = np.array(self._groups, dtype=np.int64).reshape(-1, 6)
-        run, row, rows, visible, ramp, turn = group.T
-        within = np.arange(rows.sum()) - np.repeat(np.cumsum(rows) - rows, rows)  # 0..rows-1 in each group
-        edge_run = np.repeat(run, rows)
-        edge_row = np.repeat(row, rows) + within
-        edge_visible = np.repeat(visible, rows) + within * np.repeat(ramp, rows)
-        edge_turn = np.repeat(turn, rows)
-        order = np.lexsort((edge_row, edge_turn, edge_run))  # by run, then shift, then row
-        edge_run, edge_row = edge_run[order], edge_row[order]
+        # By run, then shift, then row. Plain lists: in a decode step there are a few dozen edges.
+        edges = sorted(
+            (run, turn, row + i, visible + i * ramp)
+            for run, row, rows, visible, ramp, turn in self._groups
+            for i in range(rows)
+        )
+        of_run, turns, of_row, seen = zip(*edges, strict=True) if edges else ((), (), (), ())
 
-        def tensor(x: np.ndarray | list[int]) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(x, dtype=np.int32)).to(device)
+        def tensor(numbers: Iterable[int]) -> Tensor:
+            return torch.tensor(list(numbers), dtype=torch.int32, device=device)
 
-        def pointers(counts: np.ndarray | list[int]) -> Tensor:
-            return tensor(np.concatenate(([0], np.cumsum(counts))))
+        def pointers(members: Iterable[int], count: int) -> Tensor:
+            """Where each group begins, and where the last one ends, from every member's group."""
+            sizes = Counter(members)
+            return tensor(accumulate((sizes[i] for i in range(count)), initial=0))
 
         return AttentionPlan(
-            blocks=tensor([b for blocks in self._blocks for b in blocks]),
-            block_ptr=pointers([len(blocks) for blocks in self._blocks]),
+            blocks=tensor(chain.from_iterable(self._blocks)),
+            block_ptr=tensor(accumulate(map(len, self._blocks), initial=0)),
             first=tensor(self._first),
-            edge_ptr=pointers(np.bincount(edge_run, minlength=len(self._blocks))),
-            edge_row=tensor(edge_row),
-            edge_visible=tensor(edge_visible[order]),
-            edge_shift=tensor(edge_turn[order]),
-            row_ptr=pointers(np.bincount(edge_row, minlength=self.rows)),
-            row_edges=tensor(np.argsort(edge_row, kind="stable")),
-            shifts=tensor(list(self._shifts)),
+            edge_ptr=pointers(of_run, len(self._blocks)),
+            edge_row=tensor(of_row),
+            edge_visible=tensor(seen),
+            edge_shift=tensor(turns),
+            row_ptr=pointers(of_row, self.rows),
+            row_edges=tensor(sorted(range(len(edges)), key=of_row.__getitem__)),
+            shifts=tensor(self._shifts),
         )
