@@ -112,7 +112,7 @@ class BuildKernels(build_ext):
         """Leave the reason where ``miniapr doctor`` finds it."""
         package = ROOT / "miniapr" if self.inplace else Path(self.build_lib) / "miniapr"
         package.mkdir(parents=True, exist_ok=True)
-        stem = name.split(".")[-1]
+        stem = name.rsplit(".", maxsplit=1)[-1]
         file = package / f"{stem}_missing.txt"
         if reason:
             for stale in [*package.glob(f"{stem}*.so"), *package.glob(f"{stem}*.pyd")]:

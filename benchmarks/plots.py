@@ -32,7 +32,7 @@ HOW = {
     "stitch_contiguous": ("stitch, contiguous", "#009E73", "D"),
     "stitch": ("stitch", OURS, "o"),
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 13, "axes.titlesize": 14, "axes.titleweight": "bold", "axes.labelsize": 13, "legend.fontsize": 11,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e4e4e4",
     "axes.axisbelow": True, "lines.linewidth": 2.4, "lines.markersize": 7, "legend.frameon": False,
@@ -191,7 +191,7 @@ def roofline(sections: Mapping[str, Any]) -> Figure:
         for row, at, high in zip(rows, x, y, strict=True):
             count = row.get("branches") or row.get("rows")
             if key in ("paged", "linear"):
-                axes.annotate(f"{count}", (at, high), (0, 8), textcoords="offset points", ha="center", fontsize=10)
+                axes.annotate(f"{count}", (at, high), (-9, 6), textcoords="offset points", ha="center", fontsize=10)
     axes.set(xscale="log", yscale="log", xlim=ends)
     axes.set_xlabel("useful arithmetic for each byte that must be read, FLOP / byte")
     axes.set_ylabel("useful arithmetic, GFLOP/s")

@@ -26,7 +26,7 @@ class Team:
         except ImportError:
             self.transformers = None  # the table says so
         models.lay_out(self.model, ops)
-        rivals = [self.torch, *([self.transformers] if self.transformers else [])]
+        rivals: list[TorchLoop | Transformers] = [self.torch, *([self.transformers] if self.transformers else [])]
         self.differences = check_equal(self.model, ops, rivals)
         self.trees: dict[int, Tree] = {}
         self.caches: dict[int, str] = {}

@@ -118,7 +118,7 @@ def test_check_finds_planted_errors(copy: Path) -> None:
     with (
         edited(copy / "attention_unit.inl", "limit = unit.end - begin", "limit = unit.end - begin - 1"),
         edited(copy / "write_kv.cpp", "offset = slots[n] % size", "offset = size - 1 - slots[n] % size"),
-        edited(copy / "turn.inl", "store<K>(b + t, y * cos + x * sin);", "store<K>(b + t, y * cos - x * sin);"),
+        edited(copy / "turn.inl", "(to_b + t, y * cos + x * sin)", "(to_b + t, y * cos - x * sin)"),
     ):
         table = ops.check(ops.build(copy))
     wrong = {row.operation for row in table.rows if not row.ok}

@@ -85,7 +85,7 @@ def test_a_vector_that_is_not_aligned_is_found(kernels: Any) -> None:
     y = y[(-y.ctypes.data // 4) % 4 :]
     kernels.load_vectors(x, y, 4)
     assert (y[:16] == x[4:20]).all()
-    with pytest.raises(RuntimeError, match="uses 16 bytes .* not aligned"):
+    with pytest.raises(RuntimeError, match=r"uses 16 bytes .* not aligned"):
         kernels.load_vectors(x, y, 1)
 
 

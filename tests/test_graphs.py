@@ -55,20 +55,27 @@ def decode_batch(model: Decoder, rows: int, prefix: int, shift: int = 0) -> Batc
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_replay_is_the_step_itself_bit_for_bit(ops: Operations, dtype: torch.dtype) -> None:
-    model = model_for(ops, dtype)
+@pytest.mark.parametrize("fills", [True, False])
+def test_a_replay_is_the_step_itself(ops: Operations, dtype: torch.dtype, fills: bool) -> None:
+    """Bit for bit where the rows fill their bucket. Where they do not, a product of more rows may add up in another
+    order."""
+    model, three = model_for(ops, dtype), 4 if fills else 3
     captured, plain = filled_pool(model), filled_pool(model)
     graphs = Graphs(model, captured.k_cache, captured.v_cache, ops)
+    exact = graphs.captures is not None and graphs.captures.bucket(three) == three
+    near = {"rtol": 0, "atol": 0 if exact else 1e-5 if dtype is torch.float32 else 0.05}
     kept: list[tuple[Tensor, Tensor]] = []
+    steps = [(1, 3, 0), (three, 9, 0), (three, 17, 0), (1, 8, 0), (three, 9, 5), (three, 30, -2), (three, 9, 0)]
     with torch.inference_mode():
-        for rows, prefix, shift in [(1, 3, 0), (3, 9, 0), (3, 17, 0), (1, 8, 0), (3, 9, 5), (3, 30, -2), (3, 9, 0)]:
+        for rows, prefix, shift in steps:
             batch = decode_batch(model, rows, prefix, shift)
             want = model.compute(batch, plain.k_cache, plain.v_cache, ops)
             kept.append((graphs.compute(batch), want))
-            assert torch.equal(captured.k_cache, plain.k_cache) and torch.equal(captured.v_cache, plain.v_cache)
+            for mine, its in ((captured.k_cache, plain.k_cache), (captured.v_cache, plain.v_cache)):
+                torch.testing.assert_close(mine, its, **near)
     assert graphs.captures is not None
     for got, want in kept:  # compared at the end: a later replay must not reach into an earlier result
-        assert torch.equal(got, want)
+        torch.testing.assert_close(got, want, **near)
 
 
 def test_one_capture_serves_many_steps(ops: Operations, monkeypatch: pytest.MonkeyPatch) -> None:

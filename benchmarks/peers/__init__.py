@@ -47,7 +47,7 @@ def install(script: str) -> Path:
     if not python.exists():
         home.mkdir(parents=True, exist_ok=True)
         print(f"installing {script} into {home} (log: {log}) ...", flush=True)
-        command = ["sh", Path(__file__).parent / f"{script}.sh", home / script, sys.executable]
+        command: list[str | Path] = ["sh", Path(__file__).parent / f"{script}.sh", home / script, sys.executable]
         with log.open("w") as file:
             failed = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
         if failed:

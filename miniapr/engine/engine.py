@@ -187,13 +187,14 @@ class Engine(ByHand):
                     self._fail(branch.request, error)
 
     def _choose(self, branches: list[Branch]) -> None:
-        states = [branch.rng.getstate() for branch in branches]
+        drawing = [branch for branch in branches if branch.sampling.temperature]
+        states = [branch.rng.getstate() for branch in drawing]
         try:
             uniforms = [b.rng.random() if b.sampling.temperature else 0.0 for b in branches]
             logits = torch.stack([b.logits for b in branches if b.logits is not None])  # [M, V]
             tokens = sample(logits, [b.sampling for b in branches], uniforms)
         except Exception:
-            for branch, state in zip(branches, states, strict=True):
+            for branch, state in zip(drawing, states, strict=True):
                 branch.rng.setstate(state)
             raise
         for branch, token in zip(branches, tokens, strict=True):

@@ -67,6 +67,7 @@ class Graphs:
 
         sizes = {"shift_cos": shifts, "shift_sin": shifts}
         static = {f.name: place(getattr(batch, f.name), sizes.get(f.name, rows)) for f in fields(Batch)[:6]}
+        static["slots"][len(batch.slots) :] = -1  # a capture may run the step: what only fills must not be stored
         placed = replace(batch, plan=captures.place(batch.plan, rows), **static)
 
         def step(ops: Operations) -> Tensor:

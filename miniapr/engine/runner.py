@@ -39,7 +39,7 @@ class Runner:
             torch.tensor(tokens, device=device),  # [N]
             torch.tensor(positions, device=device),  # [N]
             torch.tensor(slots, device=device),  # [N]
-            self.kv.plan(((job.view, job.span, job.start, job.stop) for job in jobs), device),
+            self.kv.plan((job.view, job.span, job.start, job.stop) for job in jobs),
             None if everything else torch.tensor([last[i] for i in finished], dtype=torch.int64, device=device),  # [M]
         )
         logits = self.graphs.compute(batch)  # [M, V]
@@ -73,5 +73,6 @@ class Runner:
     def _turns(self, blocks: int, by: int) -> tuple[Tensor, Tensor, Tensor, bool]:
         """Every block turned by the same amount: which row of the tables each takes, and the tables [1, D / 2]."""
         config = self.model.config
-        cos, sin = cos_sin(torch.tensor([by]), config.head_dim, config.rope_theta, self.model.dtype)
+        turn = torch.tensor([by], device=self.model.device)
+        cos, sin = cos_sin(turn, config.head_dim, config.rope_theta, self.model.dtype)
         return torch.zeros(blocks, dtype=torch.int64), cos, sin, config.rope_interleaved

@@ -65,6 +65,7 @@ def sample(logits: Tensor, params: Sequence[Sampling], uniforms: Sequence[float]
     logits  [M, vocab_size]
     Raises ValueError if a row holds NaN or +inf: there is nothing to choose from.
     """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     logprobs = logits.log_softmax(-1)  # [M, V]; a NaN or an infinity makes its whole row NaN
     if not logprobs.amax(-1).isfinite().all():
         raise ValueError("the model's logits hold NaN or infinity")

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import torch
 
 from ..ops.plan import AttentionPlan, PlanBuilder
 from .pool import BlockPool, PoolFull
@@ -144,7 +143,7 @@ class KVCache:
             raise RuntimeError(f"{span}: tokens {start}:{stop} would be written to a block that another holds")
         return [span.blocks[i // size] * size + i % size for i in range(start, stop)]
 
-    def plan(self, jobs: Iterable[tuple[View, Span, int, int]], device: torch.device | str) -> AttentionPlan:
+    def plan(self, jobs: Iterable[tuple[View, Span, int, int]]) -> AttentionPlan:
         """The plan of a step that computes tokens ``start:stop`` of each (view, span, start, stop).
 
         Of a shift, only what the keys were not already turned by for real is left to the query.
@@ -159,7 +158,7 @@ class KVCache:
             own = self.blocks(Piece(span, 0, stop))
             builder.see((span, 0), own, 0, start + 1, 0, rows, ramp=1)
             builder.end_rows(rows)
-        return builder.build(device)
+        return builder.build()
 
     # Truth
 

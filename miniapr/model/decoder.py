@@ -50,7 +50,8 @@ class Matrix(nn.Module):
     def _apply(self, *args: Any, **kwargs: Any) -> Matrix:
         if isinstance(self.weight, Packed):
             raise ValueError("a packed model cannot be moved or converted: load it again with what you want")
-        return super()._apply(*args, **kwargs)
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return self
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,8 @@ class Decoder(nn.Module):
         x, cos, sin = self.model.enter(tokens, positions)
         turns = cos[:0], sin[:0]  # nobody looks
         if plan.shifted:
-            turns = cos_sin(-plan.shifts.long(), config.head_dim, config.rope_theta, self.dtype)  # [S, D / 2] each
+            back = -plan.shifts.to(x.device, torch.int64)  # [S]
+            turns = cos_sin(back, config.head_dim, config.rope_theta, self.dtype)  # [S, D / 2] each
         return Batch(x, cos, sin, slots, *turns, plan, wanted)
 
     def compute(self, batch: Batch, k_cache: Tensor, v_cache: Tensor, ops: Operations) -> Tensor:

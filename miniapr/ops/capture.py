@@ -69,7 +69,7 @@ class Watch(TorchDispatchMode):
     replay. Keeps what is allocated, for the calls know addresses only."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.kept: list[Tensor] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

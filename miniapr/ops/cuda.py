@@ -11,8 +11,10 @@ The same class runs the emulated build, where ``device`` is the CPU.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +25,8 @@ from .packed import Norm, Packed, Weight
 from .plan import AttentionPlan
 
 STORAGE = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 3}  # the codes of csrc/cuda/operations.h
+
+_ROWS = "rows of the captured step"  # in the prepared of a placed plan
 
 
 class Cuda:
@@ -47,6 +51,45 @@ class Cuda:
             mark.zero_()
             if row >= 0:
                 raise ValueError(f"slots[{row}] is beyond the pool; the row was not stored")
+
+    def bucket(self, rows: int) -> int:
+        return 1 << (rows - 1).bit_length()
+
+    def place(self, plan: AttentionPlan, rows: int) -> AttentionPlan:
+        placed = dataclasses.replace(plan)  # prepared apart from the original
+        placed.prepared[_ROWS] = rows
+        return placed
+
+    def replan(self, placed: AttentionPlan, plan: AttentionPlan) -> bool:
+        there = [x for x in placed.prepared.values() if isinstance(x, DevicePlan)]
+        if not all(x.fits(plan) for x in there):
+            return False
+        for x in there:
+            x.update(plan)
+        return True
+
+    def capture(self, function: Callable[[Any], Tensor]) -> Callable[[], Tensor]:
+        """A CUDA graph of what ``function(operations)`` starts: see ``capture.Captures``. Called once before, since
+        what is done the first time only (loading kernels, cuBLAS's workspace) must not be in the graph.
+
+        Emulated, each replay is one more call.
+        """
+        if self.device == "cpu":
+            result = function(self)
+            return lambda: result.copy_(function(self))
+        graph, current, side = torch.cuda.CUDAGraph(), torch.cuda.current_stream(), torch.cuda.Stream()
+        side.wait_stream(current)
+        with torch.cuda.stream(side):  # where cuBLAS will be captured: it has a workspace for each stream
+            function(self)
+        current.wait_stream(side)
+        with torch.cuda.graph(graph, stream=side):
+            result = function(self)
+
+        def replay() -> Tensor:
+            graph.replay()
+            return result
+
+        return replay
 
     def write_kv(self, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
         """Store new keys and values of one layer: see ``reference.write_kv``.
@@ -242,7 +285,12 @@ class Cuda:
         key = (self._module, k_cache.shape, k_cache.dtype, q.shape[1:], q.dtype, q.device)
         known = plan.prepared.get(key)
         if not isinstance(known, DevicePlan):
-            known = plan.prepared[key] = self.device_plan(plan, q, k_cache)
+            known = self.device_plan(plan, q, k_cache)
+            rows = plan.prepared.get(_ROWS)
+            if isinstance(rows, int):
+                # To be captured: with room for what later steps bring, so that few of them need a new graph.
+                known = self.device_plan(plan, q, k_cache, known.needed(plan, rows).rounded_up())
+            plan.prepared[key] = known
         return known
 
     def _norm(self, x: Tensor, norm: Norm) -> Tensor:

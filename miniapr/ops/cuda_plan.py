@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -33,6 +33,12 @@ class Room:
     states: int  # partial results: a chunk of a run for a row
     entries: int  # of the buffer, int32
     turns: int  # rows that the rotation tables must have; 0: nothing is turned
+
+    def rounded_up(self) -> Room:
+        """Room for up to twice as much, but for the rows: each is computed."""
+        return replace(
+            self, **{name: 1 << (n - 1).bit_length() for name, n in vars(self).items() if n and name != "rows"}
+        )
 
 
 class DevicePlan:
@@ -66,9 +72,14 @@ class DevicePlan:
         """Overwrite the list with that of another step, on the current stream, without waiting for it."""
         self._write(plan, self._cut(plan, self.room.rows))
 
-    def needed(self, plan: AttentionPlan) -> Room:
-        """The room that a plan takes."""
-        return self._needed(plan, self._cut(plan, max(plan.rows, self.room.rows)))
+    def needed(self, plan: AttentionPlan, rows: int = 0) -> Room:
+        """The room that a plan takes, with at least so many rows."""
+        return self._needed(plan, self._cut(plan, max(plan.rows, self.room.rows, rows)))
+
+    def fits(self, plan: AttentionPlan) -> bool:
+        """Whether ``update`` would take it. A plan that turns keys goes only where some are turned."""
+        needed = vars(self.needed(plan))
+        return all(needed[name] <= has for name, has in vars(self.room).items())
 
     def _cut(self, plan: AttentionPlan, rows: int) -> Any:
         cutting = self.cutting

@@ -192,26 +192,32 @@ class Native:
     ) -> Tensor:
         storage = CHECKS.code("x", x, 2, "[N, K]")
         (rows, depth), columns, panels = x.shape, 0, []
-        for weight in weights:
-            if weight.shape[1] != depth or weight.dtype != x.dtype:
+        for packed in weights:
+            if packed.shape[1] != depth or packed.dtype != x.dtype:
                 raise ValueError(
-                    f"weights has one of {weight.dtype} {list(weight.shape)}, x is {describe(x)}: "
+                    f"weights has one of {packed.dtype} {list(packed.shape)}, x is {describe(x)}: "
                     "the types and the last sizes must be the same"
                 )
-            panels.append((weight.panels.data_ptr(), weight.shape[0]))
-            columns += weight.shape[0]
+            panels.append((packed.panels.data_ptr(), packed.shape[0]))
+            columns += packed.shape[0]
         if not panels:
             raise ValueError("weights is empty")
         if gated:
             columns //= 2
         scale, eps, add_ptr, add_stride = 0, 0.0, 0, 0
         if norm is not None:
-            if norm.weight.shape != (depth,) or norm.weight.dtype != x.dtype:
-                raise ValueError(f"norm is {describe(norm.weight)}, expected {x.dtype} [{depth}] as x is")
-            scale, eps = norm.weight.data_ptr(), norm.eps
+            weight = norm.weight
+            if (
+                weight.shape != (depth,)
+                or weight.dtype != x.dtype
+                or weight.device != x.device
+                or weight.stride(0) != 1
+            ):
+                raise ValueError(f"norm is {describe(weight)}, expected contiguous {x.dtype} [{depth}] as x is")
+            scale, eps = weight.data_ptr(), norm.eps
         if add is not None:
-            if add.shape != (rows, columns) or add.dtype != x.dtype or add.stride(1) != 1:
-                raise ValueError(f"add is {describe(add)}, expected contiguous {x.dtype} [{rows}, {columns}]")
+            if add.shape != (rows, columns) or add.dtype != x.dtype or add.device != x.device or add.stride(1) != 1:
+                raise ValueError(f"add is {describe(add)}, expected {x.dtype} [{rows}, {columns}] in rows, as x is")
             add_ptr, add_stride = add.data_ptr(), add.stride(0)
         x, out = dense_last(x), x.new_empty(rows, columns)
         self._module.linear(

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ class AttentionPlan:
         return bool((self.shifts != 0).any())
 
     @cached_property
-    def prepared(self) -> dict[object, object]:
+    def prepared(self) -> dict[Any, Any]:
         """What a backend derives from this plan, by the backend's module: made once per step, not per layer."""
         return {}
 
@@ -96,7 +97,7 @@ class PlanBuilder:
         """Close a group of rows: what is seen from now on belongs to the rows after it."""
         self.rows += rows
 
-    def build(self, device: torch.device | str = "cpu") -> AttentionPlan:
+    def build(self) -> AttentionPlan:
         # By run, then shift, then row. Plain lists: in a decode step there are a few dozen edges.
         edges = sorted(
             (run, turn, row + i, visible + i * ramp)
@@ -106,7 +107,7 @@ class PlanBuilder:
         of_run, turns, of_row, seen = zip(*edges, strict=True) if edges else ((), (), (), ())
 
         def tensor(numbers: Iterable[int]) -> Tensor:
-            return torch.tensor(list(numbers), dtype=torch.int32, device=device)
+            return torch.tensor(list(numbers), dtype=torch.int32)
 
         def pointers(members: Iterable[int], count: int) -> Tensor:
             """Where each group begins, and where the last one ends, from every member's group."""

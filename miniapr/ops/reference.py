@@ -70,7 +70,7 @@ def paged_attention(
     block_ptr, edge_ptr, first = plan.block_ptr.tolist(), plan.edge_ptr.tolist(), plan.first.tolist()
     for run in range(plan.runs):
         edges = slice(edge_ptr[run], edge_ptr[run + 1])
-        visible = plan.edge_visible[edges]  # [e]
+        visible = plan.edge_visible[edges].to(q.device)  # [e]; a plan lies on the host
         if not len(visible):
             continue
         # Nothing beyond the last visible token is touched: a slot not yet written may hold NaN, and
@@ -89,7 +89,7 @@ def paged_attention(
 
     # 2. Merge the states of each row.
     value, lse = value.flatten(1, 2), lse.flatten(1, 2)  # [E, Hq, D], [E, Hq]
-    row = plan.edge_row.long()
+    row = plan.edge_row.to(q.device, torch.int64)
     nothing = lse.new_full((rows, q_heads), -math.inf)
     top = nothing.scatter_reduce(0, row[:, None].expand_as(lse), lse, "amax")  # [N, Hq]
     weight = (lse - top[row]).exp()  # [E, Hq]

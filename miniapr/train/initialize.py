@@ -15,6 +15,7 @@ from torch import Tensor
 
 from miniapr.model.config import ModelConfig
 from miniapr.model.decoder import Decoder
+from miniapr.ops.packed import plain
 from miniapr.tasks.vocabulary import LIMIT
 
 PERIODS = (2, 3, 4, 5, 7, 8, 10, 11, 13, 16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 200, 256, 400, 512, 800)
@@ -51,6 +52,6 @@ def initialize(config: ModelConfig, seed: int) -> Decoder:
                 std = 0.7 if "embed_tokens" in name else parameter.shape[1] ** -0.5
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
         waves = number_features(LIMIT + 1, config.hidden_size)
-        model.model.embed_tokens.weight[: LIMIT + 1].mul_(0.3).add_(waves * 0.7)
-        model.lm_head.weight[: LIMIT + 1].mul_(0.3).add_(waves * config.hidden_size**-0.5)
+        for matrix, share in ((model.model.embed_tokens, 0.7), (model.lm_head, config.hidden_size**-0.5)):
+            plain(matrix.weight)[: LIMIT + 1].mul_(0.3).add_(waves * share)
     return model
