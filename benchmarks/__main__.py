@@ -42,7 +42,7 @@ def sections(ops: Operations, quick: bool, rounds: int, memory: Memory) -> dict[
         "linear": lambda: {dtype: linear.measure(dtype, ops, widths, 2 * rounds, memory) for dtype in types},
         "peak": lambda: linear.peak(ops, 2 * rounds),
         "moves": lambda: {dtype: moves.measure(dtype, ops, [512, 4096], 2 * rounds, memory) for dtype in types},
-        "joins M": lambda: joins.measure("M", "float32", ops, [8], [128] if quick else [32, 128, 512, 2048], few, 0),
+        "joins M": lambda: joins.measure("M", "float32", ops, [8], [128] if quick else [32, 128, 512, 2048], few),
         "joins S": lambda: joins.measure("S", "float32", ops, widths[1:], [128] if quick else [32, 128, 512], few),
         "fork": lambda: joins.fork("M", "float32", ops, prefixes, 8, 2 * rounds),
         "prefill": lambda: prefill.measure("S" if quick else "M", "float32", ops, [512] if quick else [512, 2048], 3),

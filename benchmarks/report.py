@@ -67,7 +67,7 @@ CHAPTERS = {
     "joins M": (
         "Joins of M",
         "performance-joins.png",
-        "Re-prefills of M are left out: they are a known line, and slow.",
+        "Re-prefills of more than 4,096 tokens are left out: a known line, and slow.",
     ),
     "joins S": ("Joins of S", None, "From the call to the logits of the next token, one decoded token included."),
     "fork": ("A fork", None, "Against it: one copy of the prefix's keys and values for each branch."),

@@ -66,8 +66,8 @@ def sample(logits: Tensor, params: Sequence[Sampling], uniforms: Sequence[float]
     Raises ValueError if a row holds NaN or +inf: there is nothing to choose from.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    logprobs = logits.log_softmax(-1)  # [M, V]; a NaN or an infinity makes its whole row NaN
-    if not logprobs.amax(-1).isfinite().all():
+    logprobs = logits.log_softmax(-1)  # [M, V]; a NaN or +inf makes its whole row NaN, so one column tells
+    if logprobs[:, 0].isnan().any():
         raise ValueError("the model's logits hold NaN or infinity")
     chosen = logits.argmax(-1)  # [M]
     warm = [row for row, p in enumerate(params) if p.temperature > 0]
