@@ -20,7 +20,7 @@ from .by_hand import ByHand
 from .events import Event, Log
 from .request import Program, Request
 from .runner import Runner
-from .sampling import Token, sample
+from .sampling import Token, sample, together
 from .scheduler import Job, Scheduler
 
 
@@ -191,7 +191,7 @@ class Engine(ByHand):
         states = [branch.rng.getstate() for branch in drawing]
         try:
             uniforms = [b.rng.random() if b.sampling.temperature else 0.0 for b in branches]
-            logits = torch.stack([b.logits for b in branches if b.logits is not None])  # [M, V]
+            logits = together([b.logits for b in branches if b.logits is not None])  # [M, V]
             tokens = sample(logits, [b.sampling for b in branches], uniforms)
         except Exception:
             for branch, state in zip(drawing, states, strict=True):

@@ -56,6 +56,16 @@ class Token:
     alternatives: tuple[tuple[int, float], ...] = ()
 
 
+def together(rows: Sequence[Tensor]) -> Tensor:
+    """Rows [V] as one tensor [M, V]: without a copy where they lie one after the other, as a step leaves them."""
+    first, size = rows[0], len(rows[0])
+    memory, begin, step = first.untyped_storage().data_ptr(), first.data_ptr(), size * first.itemsize
+    for number, row in enumerate(rows):
+        if row.data_ptr() != begin + number * step or row.untyped_storage().data_ptr() != memory:
+            return torch.stack(list(rows))
+    return first.as_strided((len(rows), size), (size, 1))
+
+
 def sample(logits: Tensor, params: Sequence[Sampling], uniforms: Sequence[float]) -> list[Token]:
     """One token for each row, by inverting the cumulative distribution at the row's own uniform number.
 
@@ -66,16 +76,17 @@ def sample(logits: Tensor, params: Sequence[Sampling], uniforms: Sequence[float]
     Raises ValueError if a row holds NaN or +inf: there is nothing to choose from.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    logprobs = logits.log_softmax(-1)  # [M, V]; a NaN or +inf makes its whole row NaN, so one column tells
-    if logprobs[:, 0].isnan().any():
-        raise ValueError("the model's logits hold NaN or infinity")
+    logprobs = logits.log_softmax(-1)  # [M, V]
     chosen = logits.argmax(-1)  # [M]
+    picked = logprobs.gather(1, chosen[:, None])[:, 0].tolist()
+    if not all(map(math.isfinite, picked)):  # a NaN or +inf makes its whole row NaN
+        raise ValueError("the model's logits hold NaN or infinity")
     warm = [row for row, p in enumerate(params) if p.temperature > 0]
     if warm:
         some = [params[row] for row in warm]
         u = torch.tensor([uniforms[row] for row in warm], dtype=torch.float64)
         chosen[warm] = _draw(logits[warm].double().cpu(), some, u).to(chosen.device)
-    picked = logprobs.gather(1, chosen[:, None])[:, 0].tolist()
+        picked = logprobs.gather(1, chosen[:, None])[:, 0].tolist()
     wide = max((p.logprobs for p in params), default=0)
     if not wide:
         return [Token(*pair) for pair in zip(chosen.tolist(), picked, strict=True)]

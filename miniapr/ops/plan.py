@@ -106,23 +106,27 @@ class PlanBuilder:
         )
         of_run, turns, of_row, seen = zip(*edges, strict=True) if edges else ((), (), (), ())
 
-        def tensor(numbers: Iterable[int]) -> Tensor:
-            return torch.tensor(list(numbers), dtype=torch.int32)
-
-        def pointers(members: Iterable[int], count: int) -> Tensor:
+        def pointers(members: Iterable[int], count: int) -> Iterable[int]:
             """Where each group begins, and where the last one ends, from every member's group."""
             sizes = Counter(members)
-            return tensor(accumulate((sizes[i] for i in range(count)), initial=0))
+            return accumulate((sizes[i] for i in range(count)), initial=0)
 
-        return AttentionPlan(
-            blocks=tensor(chain.from_iterable(self._blocks)),
-            block_ptr=tensor(accumulate(map(len, self._blocks), initial=0)),
-            first=tensor(self._first),
-            edge_ptr=pointers(of_run, len(self._blocks)),
-            edge_row=tensor(of_row),
-            edge_visible=tensor(seen),
-            edge_shift=tensor(turns),
-            row_ptr=pointers(of_row, self.rows),
-            row_edges=tensor(sorted(range(len(edges)), key=of_row.__getitem__)),
-            shifts=tensor(self._shifts),
-        )
+        lists: dict[str, Iterable[int]] = {
+            "blocks": chain.from_iterable(self._blocks),
+            "block_ptr": accumulate(map(len, self._blocks), initial=0),
+            "first": self._first,
+            "edge_ptr": pointers(of_run, len(self._blocks)),
+            "edge_row": of_row,
+            "edge_visible": seen,
+            "edge_shift": turns,
+            "row_ptr": pointers(of_row, self.rows),
+            "row_edges": sorted(range(len(edges)), key=of_row.__getitem__),
+            "shifts": self._shifts,
+        }
+        # One tensor, cut up: ten would cost ten times as much in a step that decodes.
+        numbers, ends = list[int](), list[int]()
+        for part in lists.values():
+            numbers.extend(part)
+            ends.append(len(numbers))
+        whole = torch.tensor(numbers, dtype=torch.int32)
+        return AttentionPlan(**dict(zip(lists, whole.tensor_split(ends[:-1]), strict=True)))
