@@ -109,13 +109,13 @@ def joins(sections: Mapping[str, Any]) -> Figure:
         part = [row for row in small["rows"] if row["how"] == how and row["branches"] == width]
         _line(left, [row["tokens"] for row in part], [row["to_logits"] for row in part], *style)
         share = [row for row in big["rows"] if row["how"] == how]
-        if share:
+        if share and how != "reprefill":  # which costs nothing itself: all of it is in the passes after it
             x, y = [r["tokens"] for r in share], [100 * r["join"]["median"] / r["step"]["median"] for r in share]
             right.plot(x, y, color=style[1], marker=style[2])
     left.set(xscale="log", yscale="log", ylabel="to the next token's logits, ms")
     left.set_title(f"S, {width} branches: how long until it goes on", loc="left")
     right.set(xscale="log", yscale="log", ylabel="the join alone, % of a step")
-    right.set_title("M, 8 branches: the join without the step after it", loc="left")
+    right.set_title("M, 8 branches: a stitch without the step after it", loc="left")
     right.axhline(10, color=GREY, ls="--")
     right.text(max(row["tokens"] for row in big["rows"]), 8.2, "a tenth of a step", color=GREY, fontsize=12, ha="right")
     right.set_ylim(0.7, 150)
