@@ -35,6 +35,11 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
         from .train.command import add_arguments
 
         add_arguments(train)
+    learn = commands.add_parser("learn", help="exercises that check themselves: chapters, progress, hints")
+    if command == "learn":
+        from .learn.command import add_arguments as add_learn_arguments
+
+        add_learn_arguments(learn)
     evaluate = commands.add_parser("evaluate", help="held-out accuracy after each join, as JSON")
     evaluate.add_argument("model", nargs="?", default="countdown", help="name of a shipped model, or a folder")
     evaluate.add_argument("--pairs", type=int, default=500, help="held-out (numbers, target) pairs")
@@ -133,4 +138,10 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"compare": _compare, "doctor": _doctor, "train": _train, "evaluate": _evaluate}
+def _learn(args: argparse.Namespace) -> int:
+    from .learn.command import run
+
+    return run(args)
+
+
+COMMANDS = {"compare": _compare, "doctor": _doctor, "train": _train, "evaluate": _evaluate, "learn": _learn}

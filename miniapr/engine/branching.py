@@ -31,7 +31,7 @@ class Branching:
             raise ValueError("the prompt is empty: a branch needs at least one token to go on from")
         self._check_tokens(tokens, 0)
         path = (sum(branch.parent is None for branch in request.branches),)
-        branch = Branch(request, self.log.number("branch"), View(), self._span(0, View(), tokens), sampling, path=path)
+        branch = Branch(request, self.log.number("branch"), View(), self.span(0, View(), tokens), sampling, path=path)
         branch.first = len(tokens)
         request.branches.append(branch)
         self.log.emit("started", request, branch, position=branch.position, tokens=list(tokens))
@@ -65,11 +65,11 @@ class Branching:
             self._check_tokens(seed, parent.position)
         if parent.logits is None and not all(seeds):
             raise ValueError(f"branch {parent.id} has no logits that unseeded children could go on from")
-        self._seal(parent)
+        self.seal(parent)
         parent.forks += 1
         for number, seed in enumerate(seeds):
             path = (*parent.path, parent.forks, number)
-            span = self._span(parent.position, parent.view, seed)
+            span = self.span(parent.position, parent.view, seed)
             child = Branch(parent.request, self.log.number("branch"), parent.view, span, parent.sampling, parent, path)
             child.critical = parent.critical
             child.logits = None if seed else parent.logits
@@ -82,7 +82,7 @@ class Branching:
         self.log.emit("forked", parent.request, parent, position=parent.position, children=children, reused=reused)
         return list(parent.children)
 
-    def _seal(self, branch: Branch) -> None:
+    def seal(self, branch: Branch) -> None:
         """Nothing more is written to the span; what the branch held as its open span it now holds as a piece.
         Tokens that are not computed yet move on to the new one."""
         span, written = branch.span, branch.span.written
@@ -90,7 +90,7 @@ class Branching:
         del span.tokens[written:]
         span.peak = min(peak, written)
         branch.view = branch.view + (span.whole(),)
-        branch.span = self._span(span.end, branch.view, rest)
+        branch.span = self.span(span.end, branch.view, rest)
         branch.span.peak = peak - span.peak
         if branch.sampled_at is not None:
             branch.sampled_at -= written
@@ -100,7 +100,7 @@ class Branching:
         begun = time.perf_counter()
         if keep:
             for branch in branches:
-                self._seal(branch)  # it may go on: not in blocks that the joined branch reads
+                self.seal(branch)  # it may go on: not in blocks that the joined branch reads
         merge = rule(parent, branches)
         _check_distinct(merge.view)
         fresh = [*merge.compute, *then]
@@ -112,7 +112,7 @@ class Branching:
             self.kv.hold(view)
         joined = self._beside(parent) if keep else self._consume(parent, branches)
         joined.view, joined.first = view, min(joined.first, len(view))
-        joined.span = self._span(merge.position, view, fresh)
+        joined.span = self.span(merge.position, view, fresh)
         joined.span.peak = min(merge.again, len(fresh))
         joined.logits = None if fresh else merge.logits
         joined.critical = max(branch.critical for branch in branches)
@@ -137,7 +137,7 @@ class Branching:
     def _beside(self, parent: Branch) -> Branch:
         """A new branch in the parent's place, so that the parent and its branches stay as they are."""
         path = (*parent.path, -len(parent.request.branches))
-        span = self._span(parent.position, parent.view)
+        span = self.span(parent.position, parent.view)
         joined = Branch(
             parent.request, self.log.number("branch"), parent.view, span, parent.sampling, parent.parent, path
         )
@@ -204,7 +204,7 @@ class Branching:
             branch.parent.children.remove(branch)
         self.log.emit(state, branch.request, branch)
 
-    def _span(self, position: int, view: View, tokens: Sequence[int] = ()) -> Span:
+    def span(self, position: int, view: View, tokens: Sequence[int] = ()) -> Span:
         return Span(position, view, tokens, self.log.number("span"))
 
 

@@ -14,12 +14,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import operations
+from ..kv.cache import KVCache
+from . import commits, operations
 from .branch import Branch, Completion, Limits
 from .branching import Branching
+from .commits import Commit
 from .joins import Join
 from .request import Operation, Program, Request, Task
 from .sampling import Sampling
+from .scheduler import Scheduler
 
 
 def _only(operation: Operation) -> Program:
@@ -29,7 +32,10 @@ def _only(operation: Operation) -> Program:
 class ByHand(ABC):
     """What :class:`~miniapr.engine.engine.Engine` offers to a person at a prompt."""
 
+    kv: KVCache
     branching: Branching
+    scheduler: Scheduler
+    told: Any
 
     @abstractmethod
     def submit(self, program: Program | None = None, limits: Limits | None = None) -> Request: ...
@@ -103,12 +109,25 @@ class ByHand(ABC):
         if branch.request.by_hand and not branch.request.alive:
             self.end(branch.request, "finished")
 
+    def commit(self, branch: Branch) -> Commit:
+        """Remember the whole tree of a branch as it is now, to come back by ``checkout``. Costs no computing and no
+        copying; its blocks are kept until ``forget``, unless others need them: then they are computed again."""
+        self._by_hand(branch.request)
+        return commits.commit(self, branch.request)
+
+    def checkout(self, commit: Commit) -> None:
+        """Put the tree back to where it was: its branches go on as if nothing had happened since. Branches that did
+        not exist then are "undone", until a checkout of a later commit."""
+        self._by_hand(commit.request)
+        commits.checkout(self, commit)
+
+    def forget(self, commit: Commit) -> None:
+        """Let a commit's blocks go."""
+        commits.forget(self, commit)
+
     def perform(self, request: Request, operation: Operation) -> Any:
         """One operation on a tree driven by hand. A ValueError leaves the tree as it was."""
-        if request.state != "running":
-            raise ValueError(f"request {request.id} was {request.state}")
-        if not request.by_hand or not request.idle:
-            raise ValueError(f"request {request.id} is driven by a program")
+        self._by_hand(request)
         request.task = Task(_only(operation), request)
         try:
             self.drive(request)
@@ -120,3 +139,10 @@ class ByHand(ABC):
         if error:
             raise error
         return request.task.value
+
+    @staticmethod
+    def _by_hand(request: Request) -> None:
+        if request.state != "running":
+            raise ValueError(f"request {request.id} was {request.state}")
+        if not request.by_hand or not request.idle:
+            raise ValueError(f"request {request.id} is driven by a program")

@@ -66,6 +66,7 @@ class Engine(ByHand):
         )
         self.kv = KVCache(self.pool, reuse_prefixes)
         self.log, self.record = Log(), record
+        self.told: Any = None  # what events have said of the pool's blocks; replaced, never changed in place
         self.runner = Runner(model, self.kv, self.ops)
         self.branching = Branching(self.kv, config, self.log, self.runner.copy)
         self.scheduler = Scheduler(self.kv, max_batch_tokens, self.log)
@@ -275,4 +276,5 @@ class Engine(ByHand):
             for branch in request.alive if request.held else ():
                 held.extend(branch.view)
                 spans.append(branch.span)
-        self.kv.check(held, spans)
+        commits = (commit for request in self.scheduler.requests for commit in request.commits if commit.held)
+        self.kv.check(held, spans, (piece for commit in commits for view in commit.views for piece in view))

@@ -10,6 +10,7 @@ from ..model.tokenizer import Tokenizer
 from .branch import Branch, Cost, Limits
 
 if TYPE_CHECKING:
+    from .commits import Commit
     from .engine import Engine
 
 
@@ -91,6 +92,7 @@ class Request:
         self.held = False
         self.kept: dict[Span, int] | None = None  # span -> how many of its first tokens are held
         self.growing: Span | None = None  # a sealed span that got blocks in this step, not yet written
+        self.commits: list[Commit] = []  # states that one can go back to
         self.cost = Cost()
         self.state = "running"  # then "finished", "failed", "aborted"
         self.error: Exception | None = None

@@ -55,7 +55,7 @@ class Scheduler:
             margin = sum(len(other.needed()) for other in (*busy, request))
             if busy and self._missing(request) + margin > self.kv.available:
                 return
-            self._take_up(request)
+            self.take_up(request)
 
     def _missing(self, request: Request) -> int:
         """Blocks that a request needs and that are not there."""
@@ -64,7 +64,7 @@ class Scheduler:
         needed = ancestry(piece for branch in request.alive for piece in branch.view) | open_spans
         return sum(max(0, pool.blocks_for(stop) - len(span.blocks)) for span, stop in needed.items())
 
-    def _take_up(self, request: Request) -> None:
+    def take_up(self, request: Request) -> None:
         """Hold what is still there of what the request needs; the rest will be computed."""
         request.kept = {}
         self._keep_more(request, {branch.span: branch.span.written for branch in request.alive})
@@ -111,6 +111,8 @@ class Scheduler:
             for branch in request.alive:
                 let_go(self.kv, branch)
         self._let_go_kept(request)
+        for commit in request.commits:
+            commit.let_go(self.kv)
         request.held = False
 
     def _preempt(self, request: Request) -> None:
@@ -126,6 +128,8 @@ class Scheduler:
                 self.kv.grow(span, tokens)
                 return True
             except PoolFull as full:
+                if self._forget_oldest_commit():
+                    continue
                 victim = self._victim(request)
                 if victim is None:
                     raise ValueError(
@@ -135,6 +139,13 @@ class Scheduler:
                 self._preempt(victim)
                 if victim is request:
                     return False
+
+    def _forget_oldest_commit(self) -> bool:
+        """What is kept only to go back to gives way first."""
+        held = [commit for request in self.requests for commit in request.commits if commit.held]
+        for commit in held[:1]:
+            commit.let_go(self.kv)
+        return bool(held)
 
     def _victim(self, request: Request) -> Request | None:
         others = [other for other in self.requests if other.resident and other is not request]

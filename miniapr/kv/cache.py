@@ -28,6 +28,7 @@ class KVCache:
         self.tree = PrefixTree()
         self.reuse_prefixes = reuse_prefixes
         self._tree_refs = np.zeros(len(pool), dtype=np.int64)  # the tree's share of pool.refs
+        self.kept_refs = np.zeros(len(pool), dtype=np.int64)  # the share of commits: states that one can go back to
 
     # Holding
 
@@ -43,6 +44,17 @@ class KVCache:
     def drop(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
             self._release(piece.span, self.blocks(piece))
+
+    def keep(self, view: View) -> None:
+        """Hold a view for a commit: as ``hold``, and counted apart, so that it can be told from what branches read."""
+        self.hold(view)
+        for piece in view:
+            self.kept_refs[self.blocks(piece)] += 1
+
+    def unkeep(self, view: View) -> None:
+        for piece in view:
+            self.kept_refs[self.blocks(piece)] -= 1
+        self.drop(view)
 
     def drop_open(self, span: Span) -> None:
         """Let go of a whole open span, blocks that were taken and not yet written included."""
@@ -162,20 +174,24 @@ class KVCache:
 
     # Truth
 
-    def check(self, held: Iterable[Piece], open_spans: Iterable[Span]) -> None:
+    def check(self, held: Iterable[Piece], open_spans: Iterable[Span], kept: Iterable[Piece] = ()) -> None:
         """Recount everything from the holders themselves and compare (F02, F04, F06). Raises AssertionError."""
         self.pool.check()
         tree: Counter[int] = Counter()
         for node in self.tree:
             assert node.piece is not None and node.piece.span.causal and node.piece.stop <= node.piece.span.written
             tree.update(self.blocks(node.piece))
-        count = Counter(tree)
+        commits: Counter[int] = Counter()
+        for piece in kept:
+            commits.update(self.blocks(piece))
+        count = tree + commits
         for piece in held:
             assert piece.stop <= piece.span.written, f"{piece} is held but not there"
             count.update(self.blocks(piece))
         for span in open_spans:
             assert len(span.blocks) == self.pool.blocks_for(span.written), f"{span} has {len(span.blocks)} blocks"
             count.update(span.blocks)
-        for name, refs, truth in (("pool", self.pool.refs, count), ("tree", self._tree_refs, tree)):
+        told = (("pool", self.pool.refs, count), ("tree", self._tree_refs, tree), ("commits", self.kept_refs, commits))
+        for name, refs, truth in told:
             wrong = {b: (int(n), truth[b]) for b, n in enumerate(refs) if n != truth[b]}
             assert not wrong, f"{name} counts differ from the holders' (block: counted, true): {wrong}"

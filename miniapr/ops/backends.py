@@ -81,6 +81,6 @@ def _why(name: str, error: Exception) -> str:
     note = Path(__file__).parents[1] / f"{file}_missing.txt"
     if note.exists():
         return f"{note.read_text(encoding='utf-8').strip()} (to mend it, install again with {compiler})"
-    if isinstance(error, ModuleNotFoundError):
+    if compiler and isinstance(error, ModuleNotFoundError):
         return f"the extension was not built (install the package again, with {compiler})"
     return str(error)
