@@ -99,9 +99,10 @@ void multiply_all(Address x, int64_t x_stride, int64_t rows, int64_t depth, Addr
 }
 
 void turn_heads(Address x, int64_t row_stride, int64_t head_stride, int64_t rows, int64_t heads, int64_t head_dim,
-                int storage, Address cos, Address sin, bool interleaved, Address out, int threads) {
-    rope({at(x), rows, heads, head_dim, row_stride, head_stride, storage_of(storage)}, at(cos), at(sin), interleaved,
-         at(out), threads);
+                int storage, Address norm, double eps, Address cos, Address sin, bool interleaved, Address out,
+                int threads) {
+    rope({at(x), rows, heads, head_dim, row_stride, head_stride, storage_of(storage), at(norm), eps}, at(cos), at(sin),
+         interleaved, at(out), threads);
 }
 
 #define MINIAPR_STRING_(x) #x

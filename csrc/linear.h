@@ -56,6 +56,8 @@ struct Heads {
     const void* x;
     int64_t rows, heads, head_dim, row_stride, head_stride;
     Storage storage;
+    const void* norm;  // [heads, D]: an RMSNorm of each head before it is turned; or nullptr
+    double eps;
 };
 void rope(const Heads& heads, const void* cos, const void* sin, bool interleaved, void* out, int threads);
 

@@ -107,6 +107,17 @@ MINIAPR_INLINE typename K::V silu(typename K::V x) {
     return x * (x < 0 ? e : V{} + 1) / (V{} + 1 + e);
 }
 
+// 1 / sqrt(mean(x^2) + eps)
+template <class T, class S>
+T rms_scale(const S* x, int64_t depth, double eps) {
+    constexpr int64_t lanes = 16;  // independent sums, or each addition would wait for the last one
+    T part[lanes] = {}, total = 0;
+    for (int64_t k = 0; k < depth; k += lanes)
+        for (int64_t i = 0; i < std::min(lanes, depth - k); ++i) part[i] += number(x[k + i]) * number(x[k + i]);
+    for (T p : part) total += p;
+    return T(1) / std::sqrt(total / T(depth) + T(eps));
+}
+
 // One row of x as the product takes it, normed if there is a norm.
 template <class K, class S>
 void enter(const Linear& job, int64_t row, void* into) {
@@ -114,15 +125,7 @@ void enter(const Linear& job, int64_t row, void* into) {
     auto* x = static_cast<typename Column<K, S>::X*>(into);
     const S* from = static_cast<const S*>(job.x) + row * job.x_stride;
     const S* norm = static_cast<const S*>(job.norm);
-    T scale = 1;
-    if (norm) {
-        constexpr int64_t lanes = 16;  // independent sums, or each addition would wait for the last one
-        T part[lanes] = {}, total = 0;
-        for (int64_t k = 0; k < job.depth; k += lanes)
-            for (int64_t i = 0; i < std::min(lanes, job.depth - k); ++i) part[i] += number(from[k + i]) * number(from[k + i]);
-        for (T p : part) total += p;
-        scale = T(1) / std::sqrt(total / T(job.depth) + T(job.eps));
-    }
+    const T scale = norm ? rms_scale<T>(from, job.depth, job.eps) : T(1);
     for (int64_t k = 0; k < job.depth; ++k) set(x[k], number(from[k]) * scale * (norm ? number(norm[k]) : T(1)));
     for (int64_t k = job.depth; k < job.padded_depth(); ++k) set(x[k], T(0));
 }
@@ -192,11 +195,15 @@ void rope(const Heads& heads, int64_t row, const void* cos_table, const void* si
     for (int64_t h = 0; h < heads.heads; ++h) {
         const S* x = static_cast<const S*>(heads.x) + row * heads.row_stride + h * heads.head_stride;
         S* out = static_cast<S*>(to) + (row * heads.heads + h) * depth;
+        const S* norm = heads.norm ? static_cast<const S*>(heads.norm) + h * depth : nullptr;
+        const T scale = norm ? rms_scale<T>(x, depth, heads.eps) : T(1);
+        auto at = [&](int64_t i) { return norm ? number(x[i]) * scale * number(norm[i]) : T(number(x[i])); };
         const int64_t step = interleaved ? 2 : 1, other = interleaved ? 1 : half;
         for (int64_t i = 0; i < half; ++i) {
-            const T a = number(x[i * step]), b = number(x[i * step + other]);
-            set(out[i * step], a * cos[i] - b * sin[i]);
-            set(out[i * step + other], b * cos[i] + a * sin[i]);
+            const int64_t first = i * step, second = first + other;
+            const T a = at(first), b = at(second);
+            set(out[first], a * cos[i] - b * sin[i]);
+            set(out[second], b * cos[i] + a * sin[i]);
         }
     }
 }

@@ -1,4 +1,4 @@
-"""The commands: compare, doctor, train, evaluate."""
+"""The commands: compare, play, learn, doctor, train, evaluate, serve."""
 
 from __future__ import annotations
 
@@ -40,6 +40,21 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
         from .learn.command import add_arguments as add_learn_arguments
 
         add_learn_arguments(learn)
+    serve = commands.add_parser("serve", help="an OpenAI-compatible server, with parallel reasoning")
+    if command == "serve":
+        from .serve.command import add_arguments as add_serve_arguments
+
+        add_serve_arguments(serve)
+    sides = commands.add_parser("sides", help="the same thoughts in the engine and through a server, phase by phase")
+    if command == "sides":
+        from .show.sides_command import add_arguments as add_sides_arguments
+
+        add_sides_arguments(sides)
+    play = commands.add_parser("play", help="drive the engine in the browser: fork, decode, join, undo, and levels")
+    play.add_argument("--model", default="countdown", help="name of a shipped model, or a folder")
+    play.add_argument("--prompt", help="what free play begins with (default: a small Countdown problem with a plan)")
+    play.add_argument("--port", type=int, default=0, help="0: any that is free")
+    play.add_argument("--no-browser", action="store_true", help="only print the address")
     evaluate = commands.add_parser("evaluate", help="held-out accuracy after each join, as JSON")
     evaluate.add_argument("model", nargs="?", default="countdown", help="name of a shipped model, or a folder")
     evaluate.add_argument("--pairs", type=int, default=500, help="held-out (numbers, target) pairs")
@@ -54,6 +69,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     problem.add_argument("--numbers", type=int, nargs="+", metavar="N", help="2 to 6 numbers, each used once")
     problem.add_argument("--target", type=int, metavar="T", help="what to make of them")
     problem.add_argument("--random", action="store_true", help="draw a problem, from --seed")
+    problem.add_argument("--prompt", help="what to think about, for a language model")
     model = parser.add_argument_group("model")
     model.add_argument("--model", default="countdown", help="name of a shipped model, or a folder")
     model.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
@@ -68,9 +84,19 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--blocks", type=int, default=256, help="blocks in the pool")
     engine.add_argument("--block-size", type=int, default=16, help="tokens in a block")
     engine.add_argument("--threads", type=int, help="CPU threads")
+    remote = parser.add_argument_group("through a server (for joins that need only text)")
+    remote.add_argument("--engine", metavar="URL", help="any OpenAI-compatible one, such as http://127.0.0.1:8000/v1")
+    remote.add_argument("--join", default="reprefill", help="how the branches become one again")
+    remote.add_argument("--tokenizer", metavar="MODEL", help="whose tokenizer is the server's (default: --model)")
+    remote.add_argument("--template", default="chatml", help="of a chat model whose tokenizer is not here")
+    remote.add_argument("--concurrency", type=int, default=16, help="completions at the same time")
+    remote.add_argument("--timeout", type=float, default=120.0, help="seconds without an answer")
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object instead of tables")
-    output.add_argument("--trace", type=Path, metavar="FILE", help="write the engine's events, one JSON a line")
+    output.add_argument("--trace", type=Path, metavar="FILE", help="write all events, as JSON: what the stepper draws")
+    output.add_argument(
+        "--html", type=Path, metavar="FILE.html", help="a page to step through: stitch beside re-prefill"
+    )
     output.add_argument("--plot", type=Path, metavar="FILE.png", help="draw who decoded when, and the pool")
     output.add_argument("--step", action="store_true", help="walk through it, one operation at a time")
 
@@ -125,6 +151,16 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
+def _play(args: argparse.Namespace) -> int:
+    if not 0 <= args.port < 65536:
+        raise ValueError(f"--port must be in 0..65535, is {args.port}")
+    from .model.bundle import load
+    from .stepper.serve import serve
+
+    serve(load(args.model), args.prompt, args.port, browse=not args.no_browser)
+    return 0
+
+
 def _evaluate(args: argparse.Namespace) -> int:
     import json
 
@@ -144,4 +180,25 @@ def _learn(args: argparse.Namespace) -> int:
     return run(args)
 
 
-COMMANDS = {"compare": _compare, "doctor": _doctor, "train": _train, "evaluate": _evaluate, "learn": _learn}
+def _serve(args: argparse.Namespace) -> int:
+    from .serve.command import run
+
+    return run(args)
+
+
+def _sides(args: argparse.Namespace) -> int:
+    from .show.sides_command import run
+
+    return run(args)
+
+
+COMMANDS = {
+    "compare": _compare,
+    "doctor": _doctor,
+    "train": _train,
+    "serve": _serve,
+    "sides": _sides,
+    "play": _play,
+    "evaluate": _evaluate,
+    "learn": _learn,
+}

@@ -11,8 +11,8 @@ import pytest
 from command_line import Run, parse
 
 from miniapr.engine.engine import Engine
-from miniapr.engine.events import read_trace
 from miniapr.methods.compare import JOINS
+from miniapr.stepper import Trace
 
 # Files
 
@@ -22,9 +22,9 @@ def test_trace_and_plot(run: Run, tmp_path: Path) -> None:
     code, out, err = run("compare", "--json", "--trace", trace, "--plot", plot)
     report = parse(out)
     assert code == 0 and str(trace) in err and str(plot) in err
-    about, events = read_trace(trace)
-    assert about["problem"] == report["problem"] and about["model"]["name"] == "countdown"
-    kinds = [event.kind for event in events]
+    written = Trace.load(trace).runs[0]
+    assert "countdown" in written["title"]
+    kinds = [event["kind"] for event in written["events"]]
     assert kinds.count("joined") == len(JOINS) and kinds.count("forked") == 1
     decoded = sum(kind == "decoded" for kind in kinds)
     tail = decoded - report["total_tokens"] - report["sequential"]["total_tokens"]
@@ -57,7 +57,7 @@ def test_trace_of_a_run_that_failed_is_kept(run: Run, tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     code, _, err = run("compare", "--blocks", 6, "--trace", trace)
     assert code == 2 and "does not fit" in err
-    assert any(event.kind == "failed" for event in read_trace(trace)[1])
+    assert any(event["kind"] == "failed" for event in Trace.load(trace).runs[0]["events"])
 
 
 # Bad input

@@ -30,7 +30,7 @@ def logits_of(engine: Engine, prompt: list[int]) -> torch.Tensor:
 
 
 def hits(engine: Engine) -> list[int]:
-    return [event.data["tokens"] for event in engine.events if event.kind == "cached"]
+    return [event.data["cached"] for event in engine.events if event.kind == "cached"]
 
 
 @given(st.lists(words, max_size=8), words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..kv.cache import KVCache
 from ..kv.pool import PoolFull
@@ -34,7 +35,7 @@ class Branching:
         branch = Branch(request, self.log.number("branch"), View(), self.span(0, View(), tokens), sampling, path=path)
         branch.first = len(tokens)
         request.branches.append(branch)
-        self.log.emit("started", request, branch, position=branch.position, tokens=list(tokens))
+        self.log.emit("started", request, branch, **written(branch))
         return branch
 
     def extend(self, branch: Branch, tokens: Sequence[int]) -> None:
@@ -42,6 +43,7 @@ class Branching:
             self._check_tokens(tokens, branch.position)
             branch.span.tokens.extend(tokens)
             branch.logits = None
+            self.log.emit("extended", branch.request, branch, tokens=list(tokens))
 
     def _check_tokens(self, tokens: Sequence[int], position: int) -> None:
         config, pool = self.config, self.kv.pool
@@ -78,23 +80,24 @@ class Branching:
             parent.request.branches.append(child)
         reused = len(parent.view) * len(seeds)
         parent.request.cost.add(reused=reused)
-        children = [{"id": child.id, "seed": child.span.tokens[:]} for child in parent.children]
+        children = [{"branch": child.id, **written(child)} for child in parent.children]
         self.log.emit("forked", parent.request, parent, position=parent.position, children=children, reused=reused)
         return list(parent.children)
 
     def seal(self, branch: Branch) -> None:
         """Nothing more is written to the span; what the branch held as its open span it now holds as a piece.
         Tokens that are not computed yet move on to the new one."""
-        span, written = branch.span, branch.span.written
-        rest, peak = span.tokens[written:], span.peak
-        del span.tokens[written:]
-        span.peak = min(peak, written)
+        span, done = branch.span, branch.span.written
+        rest, peak = span.tokens[done:], span.peak
+        del span.tokens[done:]
+        span.peak = min(peak, done)
         branch.view = branch.view + (span.whole(),)
         branch.span = self.span(span.end, branch.view, rest)
         branch.span.peak = peak - span.peak
         if branch.sampled_at is not None:
-            branch.sampled_at -= written
+            branch.sampled_at -= done
         self.kv.remember(branch.view)
+        self.log.emit("sealed", branch.request, branch, **written(branch))
 
     def join(self, parent: Branch, branches: Sequence[Branch], rule: Join, then: Sequence[int], keep: bool) -> Branch:
         begun = time.perf_counter()
@@ -126,11 +129,12 @@ class Branching:
             "joined",
             parent.request,
             joined,
+            parent=parent.id,
             children=names,
             how=how,
-            position=merge.position,
             seconds=seconds,
             **cost,
+            **written(joined),
         )
         return joined
 
@@ -184,6 +188,17 @@ class Branching:
             self.kv.hold(merge.view)
             return merge.view, {}
         self.kv.hold(piece for piece in view if piece.span not in copies)  # the copies' blocks are held already
+        for copy, source in copies.items():
+            self.log.emit(
+                "copied",
+                request,
+                span=copy.id,
+                source=source.id,
+                turn=copy.turn,
+                blocks=copy.blocks[:],
+                position=copy.position,
+                tokens=copy.tokens[:],
+            )
         blocks = sum(len(span.blocks) for span in copies)
         keys = sum(len(span.tokens) for span in copies)
         return view, {"bytes_moved": blocks * self.kv.pool.bytes_per_block, "keys_shifted": keys}
@@ -202,10 +217,16 @@ class Branching:
         branch.logits = None
         if branch.parent and branch in branch.parent.children:
             branch.parent.children.remove(branch)
-        self.log.emit(state, branch.request, branch)
+        self.log.emit("merged" if state == "joined" else state, branch.request, branch)
 
     def span(self, position: int, view: View, tokens: Sequence[int] = ()) -> Span:
         return Span(position, view, tokens, self.log.number("span"))
+
+
+def written(branch: Branch) -> dict[str, Any]:
+    """What an event says of a branch that begins a span: its view, and where and with which tokens it goes on."""
+    view = [[piece.span.id, piece.start, piece.stop, piece.shift] for piece in branch.view]
+    return {"span": branch.span.id, "position": branch.span.position, "tokens": branch.span.tokens[:], "view": view}
 
 
 def _check_distinct(view: View) -> None:

@@ -38,6 +38,9 @@ class ByHand(ABC):
     told: Any
 
     @abstractmethod
+    def tell(self) -> None: ...
+
+    @abstractmethod
     def submit(self, program: Program | None = None, limits: Limits | None = None) -> Request: ...
 
     @abstractmethod
@@ -108,6 +111,7 @@ class ByHand(ABC):
         self.branching.close(branch, "released")
         if branch.request.by_hand and not branch.request.alive:
             self.end(branch.request, "finished")
+        self.tell()
 
     def commit(self, branch: Branch) -> Commit:
         """Remember the whole tree of a branch as it is now, to come back by ``checkout``. Costs no computing and no

@@ -14,9 +14,8 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from ..kv.cache import KVCache
-from ..kv.span import View
+from ..kv.span import Span, View
 from .branch import Branch
-from .branching import Branching
 from .request import Request
 
 if TYPE_CHECKING:
@@ -62,6 +61,7 @@ def _state(branch: Branch) -> dict[str, Any]:
         "children": tuple(branch.children),
         "generated": tuple(branch.generated),
         "random": branch.rng.getstate(),
+        "number": branch.span.id,
         "position": branch.span.position,
         "tokens": tuple(branch.span.tokens),  # of the open span: none of them has been computed
         "peak": branch.span.peak,
@@ -74,6 +74,7 @@ def commit(engine: ByHand, request: Request) -> Commit:
         for branch in request.alive:
             if branch.span.written:
                 engine.branching.seal(branch)
+    engine.tell()
     made = Commit(request, engine.told)
     if request.held:
         made.hold(engine.kv)
@@ -91,18 +92,24 @@ def checkout(engine: ByHand, made: Commit) -> None:
     for branch in request.alive:
         branch.state, branch.logits = "undone", None
     for branch, state in made.branches.items():
-        _restore(branch, dict(state), engine.branching)
+        _restore(branch, dict(state))
     engine.told = made.pool
-    request.held = False
-    engine.scheduler.take_up(request)  # what is there is held, and only then is the rest let go
+    request.held = all(piece.stop <= piece.span.written for view in made.views for piece in view)
+    if request.held:
+        for view in made.views:
+            kv.hold(view)
+    else:  # it was needed for something else in the meantime, and is computed again
+        engine.scheduler.take_up(request)
+    # Only now: what both hold must not be free in between.
     for view, span in before:
         kv.drop_open(span)
         kv.drop(view)
 
 
-def _restore(branch: Branch, state: dict[str, Any], branching: Branching) -> None:
-    # A new span: what was written to the old one since then stays where it is.
-    branch.span = branching.span(state.pop("position"), state["view"], state.pop("tokens"))
+def _restore(branch: Branch, state: dict[str, Any]) -> None:
+    # A new span, for what was written to the old one since then stays where it is; it has the old one's number, so
+    # that the events before the commit and those after the checkout are one story.
+    branch.span = Span(state.pop("position"), state["view"], state.pop("tokens"), state.pop("number"))
     branch.span.peak = state.pop("peak")
     branch.rng = random.Random()
     branch.rng.setstate(state.pop("random"))

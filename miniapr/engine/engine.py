@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..kv.cache import KVCache
@@ -66,7 +67,7 @@ class Engine(ByHand):
         )
         self.kv = KVCache(self.pool, reuse_prefixes)
         self.log, self.record = Log(), record
-        self.told: Any = None  # what events have said of the pool's blocks; replaced, never changed in place
+        self.told: np.ndarray | None = None  # what events have said of the pool; replaced, never changed in place
         self.runner = Runner(model, self.kv, self.ops)
         self.branching = Branching(self.kv, config, self.log, self.runner.copy)
         self.scheduler = Scheduler(self.kv, max_batch_tokens, self.log)
@@ -116,6 +117,7 @@ class Engine(ByHand):
             self.end(what, "aborted")
         else:
             self.branching.close(what, "aborted")
+        self.tell()
 
     def step(self) -> list[Event]:
         """One step; returns what happened in it."""
@@ -128,6 +130,7 @@ class Engine(ByHand):
         with torch.inference_mode():
             self._compute(jobs)
         self._account(jobs, begun)
+        self.tell()
         self.log.step += 1
         return self.events[mark:]
 
@@ -215,7 +218,8 @@ class Engine(ByHand):
         text = self.tokenizer.decode([token.id])
         if branch.goal and branch.goal.stream:
             text = branch.goal.stream.push(token.id)
-        more = {"alternatives": token.alternatives} if token.alternatives else {}
+        said = [(id, logprob, self.tokenizer.decode([id])) for id, logprob in token.alternatives]
+        more = {"alternatives": said} if said else {}
         self.log.emit("decoded", branch.request, branch, token=token.id, text=text, logprob=token.logprob, **more)
         self._stop_if_reached(branch)
 
@@ -265,6 +269,18 @@ class Engine(ByHand):
             self.log.emit("step", rows=rows, seconds=seconds, free=self.pool.free, cached=cached, used=used)
 
     # Bookkeeping
+
+    def tell(self) -> None:
+        """Note whose holders have changed, for who draws the pool: the blocks that branches and the prefix cache
+        hold, without those that only a commit keeps."""
+        if not self.record:
+            return
+        now = self.pool.refs - self.kv.kept_refs  # [num_blocks]
+        before = np.zeros_like(now) if self.told is None else self.told
+        changed = np.nonzero(now != before)[0]
+        if len(changed):
+            self.log.emit("pool", refs={int(block): int(now[block]) for block in changed})
+            self.told = now
 
     def check(self) -> None:
         """Recount every block from its holders (what must hold after every step). Raises AssertionError."""

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .branch import Branch
     from .request import Request
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class Event:
-    """``kind`` and its ``data``:
+    """``kind`` and its ``data``. Where a branch begins a span, ``...`` stands for what is said of it: ``span``, the
+    ``position`` of its first token, its ``tokens`` so far, and ``view``: [[span, start, stop, shift], ...].
 
     submitted            a program entered
     admitted             its branches hold their KV; ``restore``: tokens to be computed again first
-    started              branch, tokens of the prompt, ``position`` and ``cached`` tokens that need no computing
-    computed             span, ``start``, ``stop``: keys and values written; branch, if it is an open span
-    decoded              branch, token, text, logprob, alternatives
+    started              branch, ...
+    cached               branch begins on ``cached`` tokens that need no computing, ...
+    extended             branch got ``tokens``
+    sealed               branch goes on in a new span, ...
+    computed             span, ``start``, ``stop``: keys and values went to ``blocks``; branch, if its open span
+    decoded              branch, token, text, logprob, alternatives [(token, logprob, text), ...]
     stopped              branch, reason
-    forked               branch, children (id, position, seed), ``reused`` tokens
-    joined               branch, children, how, position, recomputed, reused, bytes_moved, keys_shifted
+    forked               branch, children [{branch, ...}, ...], position, ``reused`` tokens
+    copied               span, a copy of span ``source`` in ``blocks``, its keys turned by ``turn``; position, tokens
+    joined               branch, parent, children, how, recomputed, reused, bytes_moved, keys_shifted, seconds, ...
     fallback             a join was done another way, and why
+    merged               branch, whose join it was; what it wrote lives on
     released, aborted    branch
     preempted            request gave up its blocks; nothing is lost, it computes them again
     finished, failed     request; error
     step                 rows, seconds, free, cached and used blocks
+    pool                 ``refs`` {block: holders}, of the blocks where that has changed
     """
 
     kind: str
@@ -57,28 +61,3 @@ class Log:
     def emit(self, kind: str, request: Request | None = None, branch: Branch | None = None, **data: Any) -> None:
         ids = (request.id if request else None, branch.id if branch else None)
         self.events.append(Event(kind, self.step, *ids, data))
-
-
-def write_trace(path: str | Path, events: Iterable[Event], about: dict[str, Any]) -> None:
-    """One JSON object a line: first ``about`` with the format's version, then the events."""
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(json.dumps({"miniapr_trace": VERSION, **about}) + "\n")
-        for event in events:
-            file.write(json.dumps(asdict(event)) + "\n")
-
-
-def read_trace(path: str | Path) -> tuple[dict[str, Any], list[Event]]:
-    """The inverse. Raises ValueError for a file that is not a trace of this version, naming the line."""
-    number = 1
-    try:
-        with open(path, encoding="utf-8") as file:
-            about = json.loads(next(file, ""))
-            if not isinstance(about, dict) or about.pop("miniapr_trace", None) != VERSION:
-                raise ValueError(f"{path} is not a trace of version {VERSION}")
-            events = []
-            for line in file:
-                number += 1
-                events.append(Event(**json.loads(line)))
-            return about, events
-    except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} line {number} is not an event: {error}") from error

@@ -11,7 +11,6 @@ from torch import Tensor
 from ..kv.cache import KVCache
 from ..kv.span import Span
 from ..model.decoder import Decoder
-from ..model.rope import cos_sin
 from ..ops import Operations
 from .graphs import Graphs
 from .scheduler import Job
@@ -72,7 +71,5 @@ class Runner:
 
     def _turns(self, blocks: int, by: int) -> tuple[Tensor, Tensor, Tensor, bool]:
         """Every block turned by the same amount: which row of the tables each takes, and the tables [1, D / 2]."""
-        config = self.model.config
-        turn = torch.tensor([by], device=self.model.device)
-        cos, sin = cos_sin(turn, config.head_dim, config.rope_theta, self.model.dtype)
-        return torch.zeros(blocks, dtype=torch.int64), cos, sin, config.rope_interleaved
+        cos, sin = self.model.model.turns(torch.tensor([by], device=self.model.device), self.model.dtype)
+        return torch.zeros(blocks, dtype=torch.int64), cos, sin, self.model.config.rope_interleaved

@@ -14,6 +14,7 @@ from ..kv.cache import KVCache
 from ..kv.pool import PoolFull
 from ..kv.span import Piece, Span, View, ancestry
 from .branch import Branch, let_go
+from .branching import written
 from .events import Log
 from .request import Request
 
@@ -228,7 +229,7 @@ class Scheduler:
             branch.view = view
             branch.span = Span(len(view), view, branch.span.tokens[len(view) :], branch.span.id)
             branch.request.cost.add(reused=len(view))
-            self._log.emit("cached", branch.request, branch, tokens=len(view))
+            self._log.emit("cached", branch.request, branch, cached=len(view), **written(branch))
 
     def computed(self, job: Job) -> None:
         """Book a job that was done."""
@@ -243,7 +244,8 @@ class Scheduler:
             self._restored(request, span)
         elif span.causal and job.stop - job.start > 1:
             self.kv.remember(job.view + (self.kv.full_blocks(span),))
-        self._log.emit("computed", request, branch, span=span.id, start=job.start, stop=job.stop)
+        blocks = self.kv.blocks(Piece(span, job.start, job.stop))
+        self._log.emit("computed", request, branch, span=span.id, start=job.start, stop=job.stop, blocks=blocks)
 
     def _restored(self, request: Request, span: Span) -> None:
         """A sealed span was brought further for a restoring request: the new blocks are the request's."""

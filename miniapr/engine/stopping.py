@@ -18,7 +18,7 @@ class TextStream:
     def __init__(self, decode: Callable[[Sequence[int]], str], stops: Sequence[str] = (), keep_stop: bool = False):
         if any(not stop for stop in stops):
             raise ValueError("a stop string must not be empty")
-        self._decode, self._stops, self._keep_stop = decode, tuple(stops), keep_stop
+        self._decode, self.stops, self._keep_stop = decode, tuple(stops), keep_stop
         self._ids: list[int] = []
         self._shown, self._read = 0, 0  # decoded text of ids[shown:read] has been taken already
         self._held = ""
@@ -48,7 +48,7 @@ class TextStream:
         return self._release(final=True)
 
     def _release(self, final: bool) -> str:
-        ends = [(at + len(stop), at, stop) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        ends = [(at + len(stop), at, stop) for stop in self.stops if (at := self._held.find(stop)) >= 0]
         if ends:
             _, at, self.stopped = min(ends)
             certain, self._held = self._held[:at] + (self.stopped if self._keep_stop else ""), ""
@@ -62,6 +62,6 @@ class TextStream:
         """Where the longest tail begins that is a proper beginning of a stop string."""
         for start in range(len(self._held)):
             tail = self._held[start:]
-            if any(stop.startswith(tail) for stop in self._stops):
+            if any(stop.startswith(tail) for stop in self.stops):
                 return start
         return len(self._held)

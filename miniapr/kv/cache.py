@@ -27,6 +27,7 @@ class KVCache:
         self.pool = pool
         self.tree = PrefixTree()
         self.reuse_prefixes = reuse_prefixes
+        self.evictions = 0  # prefixes forgotten to make room, since the beginning
         self._tree_refs = np.zeros(len(pool), dtype=np.int64)  # the tree's share of pool.refs
         self.kept_refs = np.zeros(len(pool), dtype=np.int64)  # the share of commits: states that one can go back to
 
@@ -104,6 +105,7 @@ class KVCache:
             self._tree_refs[held] -= 1
             self.drop((leaf.piece,) if leaf.piece else ())
             evicted += 1
+        self.evictions += evicted
         return evicted
 
     def _next_leaf(self) -> tuple[Node, list[int]]:

@@ -6,10 +6,54 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from .rope import RopeScaling
+
+ARCHITECTURES = {
+    "llama": "LlamaForCausalLM",  # SmolLM2 is one
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
+}
+# GPT-2 has names of its own for the same things.
+GPT2_NAMES = {
+    "n_embd": "hidden_size",
+    "n_layer": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+    "n_positions": "max_position_embeddings",
+    "n_inner": "intermediate_size",
+    "layer_norm_epsilon": "rms_norm_eps",
+    "activation_function": "hidden_act",
+}
+# What a config.json may leave out, and Hugging Face then takes.
+LEFT_OUT: dict[str, dict[str, Any]] = {
+    "llama": {"rms_norm_eps": 1e-6},
+    "qwen2": {"rms_norm_eps": 1e-6, "max_position_embeddings": 32768},
+    "qwen3": {"rms_norm_eps": 1e-6, "max_position_embeddings": 32768, "head_dim": 128},
+    "gpt2": {"hidden_act": "gelu_new", "tie_word_embeddings": True, "max_position_embeddings": 1024},
+}
+# Settings that change the numbers, and the one value of each that this decoder computes.
+ONLY = {
+    "mlp_bias": False,
+    "use_sliding_window": False,
+    "partial_rotary_factor": 1.0,
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "quantization_config": None,
+}
+
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A Llama-family decoder. ``rope_interleaved`` pairs dimensions (0, 1), (2, 3), ... instead of (i, i + d/2)."""
+    """A decoder of one of four families. They differ in little:
+
+    llama  RMSNorm, RoPE, grouped-query attention, SwiGLU
+    qwen2  the same, with a bias on queries, keys and values
+    qwen3  the same, with an RMSNorm on each head of queries and keys
+    gpt2   LayerNorm, learned positions, GELU, a bias on everything
+
+    ``rope_interleaved`` pairs dimensions (0, 1), (2, 3), ... instead of (i, i + d/2). ``attention_bias``: on queries,
+    keys, values and the output. ``rms_norm_eps`` is a LayerNorm's too.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -23,8 +67,13 @@ class ModelConfig:
     rope_interleaved: bool = False
     tie_word_embeddings: bool = False
     max_position_embeddings: int = 2048
+    model_type: str = "llama"
+    attention_bias: bool = False
+    rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
+        if self.model_type not in ARCHITECTURES:
+            raise ValueError(f"model_type {self.model_type!r} is not supported: only {', '.join(ARCHITECTURES)}")
         for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "head_dim"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, is {getattr(self, name)}")
@@ -35,31 +84,64 @@ class ModelConfig:
             )
         if self.head_dim % 2:
             raise ValueError(f"head_dim={self.head_dim} must be even: RoPE rotates pairs")
+        if self.rope_scaling and self.rope_scaling.factors and len(self.rope_scaling.factors) != self.head_dim // 2:
+            raise ValueError(f"{len(self.rope_scaling.factors)} rope factors for {self.head_dim // 2} pairs")
+
+    @property
+    def learned_positions(self) -> bool:
+        """Positions are vectors added to the embeddings, not rotations: keys cannot be moved."""
+        return self.model_type == "gpt2"
+
+    @property
+    def head_norm(self) -> bool:
+        """Each head of queries and keys is normed before it is turned."""
+        return self.model_type == "qwen3"
+
+    @property
+    def qkv_bias(self) -> bool:
+        return self.attention_bias or self.model_type in ("qwen2", "gpt2")
+
+    @property
+    def output_bias(self) -> bool:
+        """On what attention gives back."""
+        return self.attention_bias or self.model_type == "gpt2"
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> ModelConfig:
         """Read a ``config.json``. Raises ValueError for what this decoder would silently get wrong."""
-        if raw.get("model_type", "llama") != "llama":
-            raise ValueError(f"model_type {raw['model_type']!r} is not supported, only 'llama'")
-        if raw.get("hidden_act", "silu") != "silu":
-            raise ValueError(f"hidden_act {raw['hidden_act']!r} is not supported, only 'silu'")
-        if raw.get("rope_scaling"):
-            raise ValueError(f"rope_scaling {raw['rope_scaling']!r} is not supported")
-        if (kind := (raw.get("rope_parameters") or {}).get("rope_type", "default")) != "default":
-            raise ValueError(f"rope_type {kind!r} is not supported, only 'default'")
-        for flag in ("attention_bias", "mlp_bias"):
-            if raw.get(flag):
-                raise ValueError(f"{flag} is not supported")
-        given = {f.name: raw[f.name] for f in fields(cls) if raw.get(f.name) is not None}
-        if "rope_theta" in (raw.get("rope_parameters") or {}):
-            given.setdefault("rope_theta", raw["rope_parameters"]["rope_theta"])
+        family = raw.get("model_type", "llama")
+        if family not in ARCHITECTURES:
+            raise ValueError(f"model_type {family!r} is not supported: only {', '.join(ARCHITECTURES)}")
+        if family == "gpt2":
+            raw = {**raw, **{ours: raw[theirs] for theirs, ours in GPT2_NAMES.items() if raw.get(theirs) is not None}}
+        raw = LEFT_OUT[family] | {name: value for name, value in raw.items() if value is not None}
+        rope = {**raw.get("rope_scaling", {}), **raw.get("rope_parameters", {})}
+        _refuse(family, raw | rope)
+        given = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
+        given["rope_theta"] = rope.get("rope_theta", given.get("rope_theta", cls.rope_theta))
         given.setdefault("num_key_value_heads", given.get("num_attention_heads"))
         if "head_dim" not in given and {"hidden_size", "num_attention_heads"} <= given.keys():
             given["head_dim"] = given["hidden_size"] // given["num_attention_heads"]
-        missing = [f.name for f in fields(cls) if f.name not in given and f.default is f.default_factory]
-        if missing:
+        if family == "gpt2" and "hidden_size" in given:
+            given.setdefault("intermediate_size", 4 * given["hidden_size"])
+        needed = [f.name for f in fields(cls) if f.default is f.default_factory]  # neither has one
+        if missing := [name for name in needed if given.get(name) is None]:
             raise ValueError(f"config lacks {', '.join(missing)}")
+        context = given.get("max_position_embeddings", cls.max_position_embeddings)
+        given["rope_scaling"] = RopeScaling.from_dict(rope, context)
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", **asdict(self)}
+        return {"architectures": [ARCHITECTURES[self.model_type]], **asdict(self)}
+
+
+def _refuse(family: str, raw: Mapping[str, Any]) -> None:
+    """Raise ValueError for a setting that this decoder does not compute."""
+    act = "gelu_new" if family == "gpt2" else "silu"
+    if raw.get("hidden_act", "silu") not in (act, "gelu_pytorch_tanh" if family == "gpt2" else act):
+        raise ValueError(f"hidden_act {raw['hidden_act']!r} is not supported in {family}, only {act!r}")
+    for name, value in ONLY.items():
+        if raw.get(name, value) != value:
+            raise ValueError(f"{name}={raw[name]!r} is not supported")
+    if {*raw.get("layer_types", ())} - {"full_attention"}:
+        raise ValueError(f"layer_types {sorted({*raw['layer_types']})} are not supported, only full_attention")

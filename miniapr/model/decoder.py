@@ -1,4 +1,5 @@
-"""A compact GPT decoder of today: RMSNorm, RoPE, grouped-query attention, SwiGLU.
+"""A compact GPT decoder of today: RMSNorm, RoPE, grouped-query attention, SwiGLU. (``config.py`` lists in what the
+families differ: Qwen's biases and head norms, and GPT-2.)
 
 Two forward passes over the same weights and the same trunk. They differ in one function, ``attend``:
 
@@ -14,44 +15,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import LayerOperations, Operations, reference
-from ..ops.packed import Norm, Packed, Weight, pack, plain
+from ..ops.packed import Norm
 from ..ops.plan import AttentionPlan
 from .config import ModelConfig
+from .parts import Matrix, Scale, norm_of
 from .rope import cos_sin, rotate
 
 # (layer number, q [..., Hq, D], k [..., H, D], v [..., H, D]) -> [..., Hq, D]
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-
-
-class Matrix(nn.Module):
-    """A weight [N, K]: a parameter to be trained, or packed into panels to be read fast."""
-
-    weight: Weight
-
-    def __init__(self, rows: int, columns: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(rows, columns).uniform_(-1, 1) / math.sqrt(columns))
-
-    def pack(self) -> None:
-        if isinstance(weight := self.weight, Tensor):
-            del self.weight  # a parameter's name takes nothing but parameters
-            self.weight = pack(weight)
-
-    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
-        destination[prefix + "weight"] = plain(self.weight) if keep_vars else plain(self.weight).detach()
-
-    def _apply(self, *args: Any, **kwargs: Any) -> Matrix:
-        if isinstance(self.weight, Packed):
-            raise ValueError("a packed model cannot be moved or converted: load it again with what you want")
-        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
-        return self
 
 
 @dataclass(frozen=True)
@@ -76,27 +53,35 @@ class Batch:
     wanted: Tensor | None
 
 
-class RMSNorm(nn.Module):
-    """The scale of a norm. It is applied by whatever reads the normed vector."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    @property
-    def norm(self) -> Norm:
-        return Norm(self.weight, self.eps)
-
-
 class Attention(nn.Module):
+    """What stands before and after attention, and puts queries, keys and values side by side."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width, head_dim = config.hidden_size, config.head_dim
-        self.q_proj = Matrix(config.num_attention_heads * head_dim, width)
-        self.k_proj = Matrix(config.num_key_value_heads * head_dim, width)
-        self.v_proj = Matrix(config.num_key_value_heads * head_dim, width)
-        self.o_proj = Matrix(width, config.num_attention_heads * head_dim)
+        self.heads = config.num_attention_heads, config.num_key_value_heads
+        self.q_proj = Matrix(config.num_attention_heads * head_dim, width, config.qkv_bias)
+        self.k_proj = Matrix(config.num_key_value_heads * head_dim, width, config.qkv_bias)
+        self.v_proj = Matrix(config.num_key_value_heads * head_dim, width, config.qkv_bias)
+        self.o_proj = Matrix(width, config.num_attention_heads * head_dim, config.output_bias)
+        if config.head_norm:
+            self.q_norm, self.k_norm = (Scale(head_dim, config.rms_norm_eps) for _ in range(2))
+        self.kept: tuple[Tensor | None, Norm | None] | None = None
+
+    def pack(self) -> None:
+        """Put the small vectors together once and for all, not in every step."""
+        self.kept = self.bias_and_norm()
+
+    def bias_and_norm(self) -> tuple[Tensor | None, Norm | None]:
+        """The biases [(Hq + 2 H) D], and the norm of each head of queries and keys (its scale is [Hq + H, D])."""
+        if self.kept:
+            return self.kept
+        biases = [part.bias for part in (self.q_proj, self.k_proj, self.v_proj) if part.bias is not None]
+        bias = torch.cat(biases) if biases else None
+        if not hasattr(self, "q_norm"):
+            return bias, None
+        scales = [part.weight.expand(n, -1) for part, n in zip((self.q_norm, self.k_norm), self.heads, strict=True)]
+        return bias, Norm(torch.cat(scales), self.q_norm.eps)
 
 
 class MLP(nn.Module):
@@ -108,46 +93,85 @@ class MLP(nn.Module):
         self.up_proj = Matrix(config.intermediate_size, config.hidden_size)
         self.down_proj = Matrix(config.hidden_size, config.intermediate_size)
 
+    def forward(self, x: Tensor, norm: Norm, ops: LayerOperations) -> Tensor:
+        """x + down(silu(gate(norm x)) * up(norm x)), [..., hidden_size]"""
+        inner = ops.swiglu(x, self.gate_proj.weight, self.up_proj.weight, norm)
+        return ops.linear(inner, (self.down_proj.weight,), add=x)
+
+
+class GPT2MLP(nn.Module):
+    """Two matrices and a GELU between them (GPT-2, Radford et al. 2019)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up_proj = Matrix(config.intermediate_size, config.hidden_size, bias=True)
+        self.down_proj = Matrix(config.hidden_size, config.intermediate_size, bias=True)
+
+    def forward(self, x: Tensor, norm: Norm, ops: LayerOperations) -> Tensor:
+        """x + down(gelu(up(norm x))), [..., hidden_size]"""
+        inner = F.gelu(ops.linear(x, (self.up_proj.weight,), norm, self.up_proj.bias), approximate="tanh")
+        return ops.linear(inner, (self.down_proj.weight,), add=self.down_proj.with_bias(x))
+
 
 class Layer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.self_attn = Attention(config)
-        self.mlp = MLP(config)
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = GPT2MLP(config) if config.model_type == "gpt2" else MLP(config)
+        self.input_layernorm = norm_of(config)
+        self.post_attention_layernorm = norm_of(config)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, number: int, attend: Attend, ops: LayerOperations) -> Tensor:
         """x [..., hidden_size]; cos, sin [..., D / 2] -> [..., hidden_size]"""
-        config, attn, mlp = self.config, self.self_attn, self.mlp
+        config, attn = self.config, self.self_attn
         queries, keys = config.num_attention_heads, config.num_key_value_heads
         weights = attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight
-        qkv = ops.linear(x, weights, self.input_layernorm.norm)  # [..., (Hq + 2 H) D]
+        bias, head_norm = attn.bias_and_norm()
+        qkv = ops.linear(x, weights, self.input_layernorm.norm, bias)  # [..., (Hq + 2 H) D]
         qkv = qkv.unflatten(-1, (-1, config.head_dim))  # [..., Hq + 2 H, D]
         qk, v = qkv.split((queries + keys, keys), -2)
-        q, k = ops.rope(qk, cos, sin, config.rope_interleaved).split((queries, keys), -2)
+        if not config.learned_positions:
+            qk = ops.rope(qk, cos, sin, config.rope_interleaved, head_norm)
+        q, k = qk.split((queries, keys), -2)
         seen = attend(number, q, k, v).flatten(-2)  # [..., Hq D]
-        x = ops.linear(seen, (attn.o_proj.weight,), add=x)
-        inner = ops.swiglu(x, mlp.gate_proj.weight, mlp.up_proj.weight, self.post_attention_layernorm.norm)
-        return ops.linear(inner, (mlp.down_proj.weight,), add=x)
+        x = ops.linear(seen, (attn.o_proj.weight,), add=attn.o_proj.with_bias(x))
+        out: Tensor = self.mlp(x, self.post_attention_layernorm.norm, ops)
+        return out
 
 
 class Trunk(nn.Module):
-    """Everything but the head; the names of its parts are those of Hugging Face checkpoints."""
+    """Everything but the head; the names of its parts are those of Hugging Face's Llama, in every family."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.embed_tokens = Matrix(config.vocab_size, config.hidden_size)
+        if config.learned_positions:
+            self.embed_positions = Matrix(config.max_position_embeddings, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.norm = norm_of(config)
 
     def enter(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """tokens, positions [...] -> their embeddings [..., hidden_size], and cos and sin [..., D / 2]"""
-        table = self.embed_tokens.weight
-        x = table.take(tokens) if isinstance(table, Packed) else F.embedding(tokens, table)
-        return x, *cos_sin(positions, self.config.head_dim, self.config.rope_theta, x.dtype)
+        """tokens, positions [...] -> their embeddings [..., hidden_size], and cos and sin [..., D / 2] (where positions
+        are learned there is nothing to turn: [..., 0])"""
+        x = self.embed_tokens.take(tokens)
+        if self.config.learned_positions:
+            return x + self.embed_positions.take(positions), x[..., :0], x[..., :0]
+        cos, sin = self.turns(positions, x.dtype)
+        if (scaling := self.config.rope_scaling) and scaling.attention != 1:
+            cos, sin = cos * scaling.attention, sin * scaling.attention
+        return x, cos, sin
+
+    def turns(self, by: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """cos and sin [..., D / 2] of the rotation that moves a vector of type ``dtype`` by so many positions.
+
+        Raises ValueError for learned positions, which nothing can move.
+        """
+        config = self.config
+        if config.learned_positions:
+            raise ValueError(f"{config.model_type} has learned positions: what was written at one cannot be moved")
+        return cos_sin(by, config.head_dim, config.rope_theta, dtype, config.rope_scaling)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, ops: LayerOperations) -> Tensor:
         """[..., hidden_size], before the last norm"""
@@ -172,8 +196,9 @@ class Decoder(nn.Module):
         there is never a second copy of the model. A packed model runs, but cannot be trained."""
         embed, head = self.model.embed_tokens, self.lm_head
         tied = head.weight is embed.weight
+        looked_up = (embed, getattr(self.model, "embed_positions", None))  # never multiplied
         for matrix in self.modules():
-            if isinstance(matrix, Matrix) and matrix is not embed:  # an embedding is looked up, not multiplied
+            if isinstance(matrix, Matrix | Attention) and matrix not in looked_up:
                 matrix.pack()
         if tied:
             del embed.weight
@@ -183,8 +208,9 @@ class Decoder(nn.Module):
     @property
     def parameter_count(self) -> int:
         """Distinct numbers in the weights, packed or not."""
-        weights = {id(m.weight): m.weight.numel() for m in self.modules() if isinstance(m, Matrix | RMSNorm)}
-        return sum(weights.values())
+        parts = [m for m in self.modules() if isinstance(m, Matrix | Scale)]
+        weights = {id(part.weight): part.weight.numel() for part in parts}
+        return sum(weights.values()) + sum(part.bias.numel() for part in parts if part.bias is not None)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -225,7 +251,7 @@ class Decoder(nn.Module):
         """Scores [B, Hq, T, T] where key j is first turned by shift[b, i, j]: the definition, spelt out."""
         score = q.new_zeros(*q.shape[:3], k.shape[2])
         for amount in torch.unique(shift):
-            cos, sin = cos_sin(amount, self.config.head_dim, self.config.rope_theta, q.dtype)
+            cos, sin = self.model.turns(amount, q.dtype)
             moved = rotate(k, cos, sin, self.config.rope_interleaved)
             score = torch.where((shift == amount)[:, None], q @ moved.transpose(-1, -2), score)
         return score / math.sqrt(self.config.head_dim)
@@ -256,12 +282,11 @@ class Decoder(nn.Module):
         self, tokens: Tensor, positions: Tensor, slots: Tensor, plan: AttentionPlan, wanted: Tensor | None = None
     ) -> Batch:
         """What ``compute`` needs to know of new tokens; arguments as in ``paged``."""
-        config = self.config
         x, cos, sin = self.model.enter(tokens, positions)
         turns = cos[:0], sin[:0]  # nobody looks
         if plan.shifted:
             back = -plan.shifts.to(x.device, torch.int64)  # [S]
-            turns = cos_sin(back, config.head_dim, config.rope_theta, self.dtype)  # [S, D / 2] each
+            turns = self.model.turns(back, self.dtype)  # [S, D / 2] each
         return Batch(x, cos, sin, slots, *turns, plan, wanted)
 
     def compute(self, batch: Batch, k_cache: Tensor, v_cache: Tensor, ops: Operations) -> Tensor:

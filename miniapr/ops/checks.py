@@ -12,6 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from .packed import Norm
 from .plan import AttentionPlan
 
 LayerSizes: TypeAlias = tuple[int, int, int, int]  # blocks, heads, head size, block size
@@ -102,6 +103,14 @@ class Checks:
         if x.shape[2] % 2:
             raise ValueError(f"x is {describe(x)}: head size {x.shape[2]} is not even")
         return code
+
+    def head_norm(self, norm: Norm, x: Tensor) -> None:
+        """An RMSNorm of each head of x [N, heads, D]."""
+        weight = norm.weight
+        if weight.shape != x.shape[1:] or weight.dtype != x.dtype or weight.device != x.device or norm.bias is not None:
+            raise ValueError(f"norm is {describe(weight)}, expected {_name(x.dtype)} {list(x.shape[1:])} as x is")
+        if not weight.is_contiguous():
+            raise ValueError("norm is not contiguous")
 
     def turns(
         self, cos: Tensor, sin: Tensor, head_dim: int, dtype: torch.dtype, of_cos: str = "shift_cos",

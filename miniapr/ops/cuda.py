@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import reference
 from .checks import Checks, check_index, check_indices, dense_last, describe, place
 from .cuda_plan import Cutting, DevicePlan, Room
 from .packed import Norm, Packed, Weight
@@ -228,6 +229,8 @@ class Cuda:
             raise ValueError("weights is empty")
         plain = [self._weight("weights", weight, x) for weight in weights]
         columns = sum(weight.shape[0] for weight in plain)
+        if add is not None and add.shape == (columns,):
+            add = add.expand(len(x), columns)
         if add is not None and (add.shape != (len(x), columns) or add.dtype != x.dtype or add.device != x.device):
             raise ValueError(f"add is {describe(add)}, expected {x.dtype} [{len(x)}, {columns}]")
         x = self._norm(x, norm) if norm else x
@@ -253,9 +256,12 @@ class Cuda:
         self._module.silu_gate(self._where(x), both.data_ptr(), out.data_ptr(), rows, width, code)
         return out
 
-    def rope(self, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
-        """Heads [N, heads, D] turned by tables [N, D / 2]: see ``reference.rope``."""
+    def rope(self, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool, norm: Norm | None = None) -> Tensor:
+        """Heads [N, heads, D] normed (in torch) and turned by tables [N, D / 2]: see ``reference.rope``."""
         code = self._checks.heads(x)
+        if norm is not None:
+            self._checks.head_norm(norm, x)
+            x = reference.normed(x, norm)
         rows, heads, head_dim = x.shape
         cos, sin = self._checks.turns(cos, sin, head_dim, torch.float32, "cos", "sin")
         if cos.shape[0] != rows or cos.device != x.device:
@@ -295,6 +301,8 @@ class Cuda:
 
     def _norm(self, x: Tensor, norm: Norm) -> Tensor:
         """[N, K] -> [N, K]"""
+        if norm.bias is not None:
+            return reference.normed(x, norm)
         rows, width = x.shape
         if norm.weight.shape != (width,) or norm.weight.dtype != x.dtype or norm.weight.device != x.device:
             raise ValueError(f"norm is {describe(norm.weight)}, expected {x.dtype} [{width}] as x is")

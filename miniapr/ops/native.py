@@ -204,6 +204,8 @@ class Native:
             raise ValueError("weights is empty")
         if gated:
             columns //= 2
+        if norm is not None and norm.bias is not None:  # GPT-2's is not worth a kernel
+            x, norm = reference.normed(x, norm), None
         scale, eps, add_ptr, add_stride = 0, 0.0, 0, 0
         if norm is not None:
             weight = norm.weight
@@ -216,6 +218,7 @@ class Native:
                 raise ValueError(f"norm is {describe(weight)}, expected contiguous {x.dtype} [{depth}] as x is")
             scale, eps = weight.data_ptr(), norm.eps
         if add is not None:
+            add = add.expand(rows, columns) if add.shape == (columns,) else add
             if add.shape != (rows, columns) or add.dtype != x.dtype or add.device != x.device or add.stride(1) != 1:
                 raise ValueError(f"add is {describe(add)}, expected {x.dtype} [{rows}, {columns}] in rows, as x is")
             add_ptr, add_stride = add.data_ptr(), add.stride(0)
@@ -226,16 +229,20 @@ class Native:
         )  # fmt: skip
         return out
 
-    def rope(self, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
-        """Heads [N, heads, D] turned by tables [N, D / 2]: see ``reference.rope``."""
+    def rope(self, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool, norm: Norm | None = None) -> Tensor:
+        """Heads [N, heads, D] normed and turned by tables [N, D / 2]: see ``reference.rope``."""
         storage = CHECKS.heads(x)
         rows, heads, head_dim = x.shape
         cos, sin = CHECKS.turns(cos, sin, head_dim, ARITHMETIC[x.dtype], "cos", "sin")
         if cos.shape[0] != rows:
             raise ValueError(f"cos is {describe(cos)}, expected {rows} rows as x has")
+        scale, eps = 0, 0.0
+        if norm is not None:
+            CHECKS.head_norm(norm, x)
+            scale, eps = norm.weight.data_ptr(), norm.eps
         x, out = dense_last(x), x.new_empty(rows, heads, head_dim)
         self._module.rope(
-            x.data_ptr(), x.stride(0), x.stride(1), rows, heads, head_dim, storage,
+            x.data_ptr(), x.stride(0), x.stride(1), rows, heads, head_dim, storage, scale, eps,
             cos.data_ptr(), sin.data_ptr(), interleaved, out.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
         return out

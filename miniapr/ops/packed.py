@@ -23,10 +23,12 @@ PANEL = 16
 
 
 class Norm(NamedTuple):
-    """An RMSNorm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + eps) * weight."""
+    """An RMSNorm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + eps) * weight. With a bias: a LayerNorm (Ba et al. 2016),
+    where x is first centred and the bias added last."""
 
     weight: Tensor
     eps: float
+    bias: Tensor | None = None
 
 
 @dataclass(frozen=True)

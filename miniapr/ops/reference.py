@@ -145,18 +145,25 @@ def linear(x: Tensor, weights: Sequence[Weight], norm: Norm | None = None, add: 
 
     x        [..., K]
     weights  [N_i, K] each, as they are or packed
-    add      [..., sum N_i]
+    add      [..., sum N_i], or a bias [sum N_i]
     returns  [..., sum N_i]
     """
-    x = rms_norm(x, norm) if norm else x
+    x = normed(x, norm) if norm else x
     out = torch.cat([F.linear(x, plain(weight)) for weight in weights], -1)
     return out if add is None else add + out
 
 
 def swiglu(x: Tensor, gate: Weight, up: Weight, norm: Norm | None = None) -> Tensor:
     """silu(x gate^T) * (x up^T), x normed if there is a norm (Shazeer 2020): [..., K] -> [..., N]"""
-    x = rms_norm(x, norm) if norm else x
+    x = normed(x, norm) if norm else x
     return F.silu(F.linear(x, plain(gate))) * F.linear(x, plain(up))
+
+
+def normed(x: Tensor, norm: Norm) -> Tensor:
+    """The norm over the last dimension: with a bias a LayerNorm, without one an RMSNorm."""
+    if norm.bias is None:
+        return rms_norm(x, norm)
+    return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
 
 
 def rms_norm(x: Tensor, norm: Norm) -> Tensor:
@@ -165,12 +172,15 @@ def rms_norm(x: Tensor, norm: Norm) -> Tensor:
     return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + norm.eps)).to(x.dtype) * norm.weight
 
 
-def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
-    """Every head of a row turned to the row's position (RoFormer, Su et al. 2021, section 3.2).
+def rope(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool, norm: Norm | None = None) -> Tensor:
+    """Every head of a row, normed if there is a norm, turned to the row's position (RoFormer, Su et al. 2021,
+    section 3.2).
 
     x         [..., heads, D]
     cos, sin  [..., D / 2], float32 at least
+    norm      its weight is [heads, D]: each head is normed by itself
     """
+    x = normed(x, norm) if norm else x
     return rotate(x, cos.unsqueeze(-2), sin.unsqueeze(-2), interleaved).to(x.dtype)
 
 

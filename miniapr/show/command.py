@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from ..engine.events import write_trace
 from ..engine.sampling import Sampling
 from ..model.bundle import Bundle, load
+from ..stepper.trace import Trace
 from ..tasks.countdown import Problem, Ranges, draw
 from .interrupt import Interrupt
 from .report import Report
@@ -25,11 +25,15 @@ INTERRUPTED = 130  # as a shell says it of a process that Ctrl-C ended
 
 def compare(args: argparse.Namespace) -> int:
     """Run it, show it, write it. Returns the exit code."""
+    if args.engine:
+        from .remote import compare_remotely
+
+        return compare_remotely(args, _options(args).sampling, lambda bundle: _problem(args, bundle))
     with Interrupt() as interrupt:
         options = _options(args)
         _check_outputs(args)
         bundle = load(args.model)
-        _set_threads(args.threads, bundle)
+        set_threads(args.threads, bundle)
         run = Run(bundle, _problem(args, bundle), options)
         guide = None
         if args.step:
@@ -39,7 +43,10 @@ def compare(args: argparse.Namespace) -> int:
         try:
             report = run.execute(interrupt, guide)
         finally:  # what led to an error is just what one wants to look at
-            _write(args, run.report)
+            _write(args, run)
+        if args.html and not report.interrupted:
+            run.side_by_side(interrupt).to_html(args.html)
+            _wrote(args.html)
         _show(args, report)
     return INTERRUPTED if report.interrupted and interrupt.requested else 0
 
@@ -53,7 +60,7 @@ def _options(args: argparse.Namespace) -> Options:
     return Options(args.backend, args.blocks, args.block_size, args.width, args.max_tokens, sampling)
 
 
-def _set_threads(threads: int | None, bundle: Bundle) -> None:
+def set_threads(threads: int | None, bundle: Bundle) -> None:
     """A small model's passes are shorter than the time in which threads find one another: one is faster,
     and much faster on a machine that is busy with other things."""
     if threads is None and bundle.model.parameter_count < SMALL:
@@ -84,7 +91,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
     """Find out now, not after the run, that a file cannot be written. Leaves what is there as it is."""
     if args.plot and args.plot.suffix.lower() not in PLOTS:
         raise ValueError(f"a plot's name ends in {', '.join(PLOTS)}; got {str(args.plot)!r}")
-    for path in (args.trace, args.plot):
+    for path in (args.trace, args.plot, args.html):
         if path:
             existed = path.exists()
             try:
@@ -96,10 +103,10 @@ def _check_outputs(args: argparse.Namespace) -> None:
                 path.unlink()
 
 
-def _write(args: argparse.Namespace, report: Report) -> None:
+def _write(args: argparse.Namespace, run: Run) -> None:
+    report = run.report
     if args.trace:
-        about = {"problem": report.as_dict()["problem"], "model": report.model}
-        write_trace(args.trace, report.events, about)
+        Trace.of(run.engine, _title(report)).save(args.trace)
         _wrote(args.trace)
     if args.plot:
         from .plot import plot

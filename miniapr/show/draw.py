@@ -75,9 +75,10 @@ def axes(title: str = "", width: float = 7, height: float = 3.5) -> tuple[Pictur
 
 def _canvas(title: str, width: float, height: float, unit: float) -> tuple[Picture, Axes]:
     """Axes without a frame for ``width`` by ``height`` cells of ``unit`` inches, counted from the top left."""
-    picture, plot = axes(title, max(3.2, width * unit + 0.2), height * unit + (0.45 if title else 0.15))
+    across = max(3.2, 0.085 * len(title), width * unit + 0.2)
+    picture, plot = axes(title, across, height * unit + (0.45 if title else 0.15))
     plot.set_axis_off()
-    plot.set_xlim(0, max(width, 3.0 / unit))
+    plot.set_xlim(0, max(width, (across - 0.2) / unit))
     plot.set_ylim(height, 0)
     plot.set_aspect("equal", anchor="NW")
     return picture, plot
@@ -206,7 +207,7 @@ def pool(engine: Engine, title: str = "", columns: int = 8) -> Picture:
     held = _held(engine)
     spans = sorted({one.span for one in held.values()}, key=lambda span: span.id)
     height = -(-blocks // columns) * tall
-    picture, plot = _canvas(title, columns * wide, height + 0.9, min(0.36, 9.5 / (columns * wide)))
+    picture, plot = _canvas(title, columns * wide, height + 0.9, min(0.36, 9 / (columns * wide)))
     for block in range(blocks):
         x, y = block % columns * wide, block // columns * tall
         _block(engine, plot, x, y + 0.7, block, held.get(block))
@@ -289,7 +290,7 @@ def table(engine: Engine, branch: Branch, title: str = "", columns: int = 8) -> 
     lines = len(logical) <= columns
     below = top + (2.8 if lines else 1.4)
     height = below + 2.0 * -(-len(engine.pool) // columns) - 0.8
-    picture, plot = _canvas(title, columns * wide, height, min(0.36, 9.5 / (columns * wide)))
+    picture, plot = _canvas(title, columns * wide, height, min(0.36, 9 / (columns * wide)))
     _text(plot, 0, 0.2, f"what branch {branch.id} sees, in order, with positions", 8, ha="left", color=FAINT)
     _text(plot, 0, below - 0.9, "the pool", 8, ha="left", color=FAINT)
     held = _held(engine)
@@ -345,7 +346,9 @@ def tree(*branches: Branch, title: str = "") -> Picture:
             for i, token in enumerate(span.tokens):
                 _text(plot, span.position + i + 0.5, y, tokenizer.decode([token])[:6], 7)
         else:
-            label = f"span {span.id}: {len(span.tokens)}" + (" tokens" if len(span.tokens) * unit > 1.2 else "")
+            label = f"{len(span.tokens)} tokens: {tokenizer.decode(span.tokens)}"
+            room = max(8, int((1.1 * len(span.tokens) * unit - 0.2) / 0.054))
+            label = label if len(label) <= room else label[: room - 1] + "…"
             _text(plot, span.position + 2 * gap, y, label, 7, ha="left")
         for earlier in before[span]:
             plot.plot([earlier.end - gap, earlier.end], [lanes[earlier]] * 2, color=INK, lw=0.9, zorder=0)

@@ -68,7 +68,7 @@ def timeline(events: Iterable[Event]) -> Timeline:
         elif event.kind == "decoded":
             sampled.add(lane(event).branch)
         elif event.kind == "forked":
-            children = tuple(child["id"] for child in event.data["children"])
+            children = tuple(child["branch"] for child in event.data["children"])
             made.forks.append((step, lane(event).branch, children))
             for child in children:
                 lanes[child] = Lane(child, event.request, event.branch)

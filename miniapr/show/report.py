@@ -122,7 +122,7 @@ class Spent:
 
 def spent_until_first_answer(events: Sequence[Event]) -> Spent:
     """What the first join's answer took, the other joins left out: all passes until its branch was let go."""
-    children = {child["id"] for e in events if e.kind == "forked" for child in e.data["children"]}
+    children = {child["branch"] for e in events if e.kind == "forked" for child in e.data["children"]}
     first = next((e.branch for e in events if e.kind == "joined" and e.branch not in children), None)
     spent = Spent(0, 0.0)
     for event in events:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -18,6 +18,7 @@ from ..methods.adaptive import adaptive
 from ..methods.compare import JOINS, compare
 from ..methods.grammar import Control
 from ..model.bundle import Bundle
+from ..stepper.trace import Trace
 from ..tasks.countdown import Problem, solve
 from ..tasks.demonstrations import prompt_words
 from .report import Report, Sequential
@@ -130,9 +131,24 @@ class Run:
             spent = (root.critical, cost.decoded, cost.steps, cost.seconds)
             self.report.sequential = Sequential(root.text, correct, *spent)
 
+    def side_by_side(self, stop: Stop = lambda: False) -> Trace:
+        """The same prompt and seeds twice, each on an engine of its own: joined by stitch, and by re-prefill."""
+        runs = []
+        for how, title in (("stitch", "stitch"), ("reprefill", "re-prefill")):
+            engine = self._new_engine()
+            sampling = replace(self.options.sampling, logprobs=5)
+            program = adaptive(
+                self._prompts["adaptive"], self.control, how=how, sampling=sampling, max_tokens=self.options.max_tokens
+            )
+            engine.wait(engine.submit(program, self._limits()), stop)
+            runs.append(Trace.of(engine, title))
+        return runs[0] | runs[1]
+
+    def _limits(self) -> Limits:
+        return Limits(STRETCHES * self.options.max_tokens, self.options.width)
+
     def _submit(self, program: Program) -> Request:
-        options = self.options
-        return self.engine.submit(program, Limits(STRETCHES * options.max_tokens, options.width))
+        return self.engine.submit(program, self._limits())
 
     def _wait(self, request: Request, stop: Stop) -> None:
         self.engine.wait(request, stop)

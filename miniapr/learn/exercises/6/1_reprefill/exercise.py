@@ -18,7 +18,5 @@ def reprefill(parent: Branch, branches: Sequence[Branch]) -> Merge:
     return Merge(parent.view + [Piece(first, 0, kept)], parent.position + kept, tuple(text[kept:]), again)
     # </solution>
     # <stub>
-    # view = parent.view + []  # what can be kept of the branches?
     # raise NotImplementedError
-    # return Merge(view, parent.position, (), 0)
     # </stub>

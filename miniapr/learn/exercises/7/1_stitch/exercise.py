@@ -1,0 +1,19 @@
+"""Branches side by side: nothing is computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from miniapr import Branch
+from miniapr.engine.joins import Merge
+
+
+def stitch(parent: Branch, branches: Sequence[Branch]) -> Merge:
+    """What the joined branch sees, and the position of its next token."""
+    # <solution>
+    view = parent.view + (piece for branch in branches for piece in branch.own)
+    return Merge(view, max(branch.position for branch in branches))
+    # </solution>
+    # <stub>
+    # raise NotImplementedError
+    # </stub>

@@ -1,0 +1,22 @@
+"""Positions as in the joined text, without moving a key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from miniapr import Branch
+from miniapr.engine.joins import Merge
+
+
+def contiguous(parent: Branch, branches: Sequence[Branch]) -> Merge:
+    """Every branch is seen as if it began where the one before it ends."""
+    view, shift = parent.view, 0
+    for branch in branches:
+        # <solution>
+        view += [piece.moved(shift) for piece in branch.own]
+        # </solution>
+        # <stub>
+        # view += [type(piece)(piece.span, piece.start, piece.stop, shift) for piece in branch.own]
+        # </stub>
+        shift += branch.position - parent.position
+    return Merge(view, parent.position + shift)

@@ -1,0 +1,69 @@
+"""What layers are made of: weights that can be packed, and the scales of norms."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..ops.packed import Norm, Packed, Weight, pack, plain
+from .config import ModelConfig
+
+
+class Matrix(nn.Module):
+    """A weight [N, K], and a bias [N] or None. Parameters to be trained, or the weight packed to be read fast."""
+
+    weight: Weight
+    bias: Tensor | None
+
+    def __init__(self, rows: int, columns: int, bias: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, columns).uniform_(-1, 1) / math.sqrt(columns))
+        self.bias = nn.Parameter(torch.zeros(rows)) if bias else None
+
+    def pack(self) -> None:
+        if isinstance(weight := self.weight, Tensor):
+            del self.weight  # a parameter's name takes nothing but parameters
+            self.weight = pack(weight)
+
+    def take(self, rows: Tensor) -> Tensor:
+        """weight[rows]: [...] int64 -> [..., K]"""
+        table = self.weight
+        return table.take(rows) if isinstance(table, Packed) else F.embedding(rows, table)
+
+    def with_bias(self, x: Tensor) -> Tensor:
+        return x if self.bias is None else x + self.bias
+
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if isinstance(self.weight, Packed):
+            destination[prefix + "weight"] = plain(self.weight)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Matrix:
+        if isinstance(self.weight, Packed):
+            raise ValueError("a packed model cannot be moved or converted: load it again with what you want")
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return self
+
+
+class Scale(nn.Module):
+    """The scale of an RMSNorm, or scale and bias of a LayerNorm. It is applied by whatever reads the normed vector."""
+
+    bias: Tensor | None
+
+    def __init__(self, size: int, eps: float, bias: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.bias = nn.Parameter(torch.zeros(size)) if bias else None
+        self.eps = eps
+
+    @property
+    def norm(self) -> Norm:
+        return Norm(self.weight, self.eps, self.bias)
+
+
+def norm_of(config: ModelConfig) -> Scale:
+    return Scale(config.hidden_size, config.rms_norm_eps, bias=config.model_type == "gpt2")

@@ -1,0 +1,41 @@
+"""From an address to an engine that asks it."""
+
+from __future__ import annotations
+
+from ..model.tokenizer import Tokenizer
+from .client import Call, Server, ServerError
+from .engine import RemoteEngine
+from .talk import TextTalk
+
+
+def connect(
+    server: Server,
+    tokenizer: Tokenizer | None = None,
+    context: int | None = None,
+    template: str = "chatml",
+    concurrency: int = 16,
+) -> RemoteEngine:
+    """Ask the server what it has, and how to speak to it: in token ids if a tokenizer is given and the server takes
+    and returns ids (vLLM does, SGLang, and ``miniapr serve``), otherwise in text.
+
+    Raises ServerError if it does not answer, ValueError if it does not have the model.
+    """
+    cards = {str(card.get("id")): card for card in server.get("/models").get("data", [])}
+    if cards and server.model not in cards:
+        raise ValueError(f"{server.url} has no model {server.model!r}; it has {', '.join(sorted(cards))}")
+    told = cards.get(server.model, {}).get("max_model_len")
+    context = context or (told if isinstance(told, int) and told > 0 else 1 << 30)
+    if tokenizer is not None and speaks_ids(server):
+        return RemoteEngine(server, tokenizer, context, concurrency)
+    return RemoteEngine(server, None, context, concurrency, talk=TextTalk(template))
+
+
+def speaks_ids(server: Server) -> bool:
+    """Whether it answers token ids with token ids, tried out on a single one."""
+    body = {"prompt": [1], "max_tokens": 1, "temperature": 0, "return_token_ids": True}
+    try:
+        return any(chunk.ids for chunk in server.complete(Call(body)))
+    except ServerError as error:
+        if error.status in (400, 422):  # it does not know such prompts, or such fields
+            return False
+        raise

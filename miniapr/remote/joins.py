@@ -1,0 +1,32 @@
+"""Which joins a client can make: those after which a branch stands on ordinary text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..engine.branch import Branch
+from ..engine.branching import Branching
+from ..engine.joins import Join, Merge
+
+
+class NeedsEngine(RuntimeError):
+    """A join of keys and values was asked for where there are none."""
+
+
+class TextBranching(Branching):
+    """As in the engine, but for joins whose result is no ordinary causal text."""
+
+    def join(self, parent: Branch, branches: Sequence[Branch], rule: Join, then: Sequence[int], keep: bool) -> Branch:
+        name = getattr(rule, "__name__", "custom")
+
+        def of_text(parent: Branch, branches: Sequence[Branch]) -> Merge:
+            merge = rule(parent, branches)
+            if merge.copy or not merge.view.causal:
+                raise NeedsEngine(
+                    f"join {name!r} puts together keys and values that the branches computed, and those never leave "
+                    "the engine that holds them: through a server join by reprefill, message or select"
+                )
+            return merge
+
+        of_text.__name__ = name
+        return super().join(parent, branches, of_text, then, keep)

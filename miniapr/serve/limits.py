@@ -1,0 +1,140 @@
+"""What a stranger may ask for, and who is let in at all: checked before anything is parsed or queued."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ApiError, error_response
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class ServerLimits:
+    """Of one server.
+
+    body          bytes of a request's body
+    body_seconds  in which all of it must have come
+    prompts       in one request
+    n             answers to one prompt
+    width         branches of one fork
+    tokens        decoded for one request, in all its branches
+    requests      running and waiting together; one more gets a 429
+    """
+
+    body: int = 1 << 20
+    body_seconds: float = 20.0
+    prompts: int = 32
+    n: int = 16
+    width: int = 16
+    tokens: int = 32_768
+    requests: int = 256
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value <= 0:
+                raise ValueError(f"limit on {name} must be above 0, is {value}")
+
+
+class Gate:
+    """Around the whole application: the key, and the size and pace of the body.
+
+    The key is compared in constant time: how long a wrong one takes says nothing about how much of it is right.
+    ``/health`` needs none, so that whoever watches the process need not know it. ``told`` hears every status.
+    """
+
+    def __init__(self, app: App, limits: ServerLimits, key: str | None, told: Callable[[int], None]) -> None:
+        self.app, self.limits, self.key, self.told = app, limits, key, told
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        send = self._telling(send)
+        try:
+            headers = dict(scope["headers"])
+            self._check_key(scope["path"], headers)
+            body = await self._read(receive, headers)
+        except ApiError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        if body is not None:  # None: the client went away before all of it had come
+            await self.app(scope, _replay(body, receive), send)
+
+    def _telling(self, send: Send) -> Send:
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.told(message["status"])
+            await send(message)
+
+        return tell
+
+    def _check_key(self, path: str, headers: dict[bytes, bytes]) -> None:
+        if self.key is None or path == "/health":
+            return
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        if not (hmac.compare_digest(given.strip(), self.key.encode()) and scheme.lower() == b"bearer"):
+            raise ApiError(401, "a valid API key is needed: Authorization: Bearer KEY", code="invalid_api_key")
+
+    async def _read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes | None:
+        """The whole body, here and not in the handlers: a body that is too long is refused before it is there."""
+        limit = self.limits.body
+        told = headers.get(b"content-length", b"0")
+        if told.isdigit() and len(told) < 20 and int(told) > limit:
+            raise _too_large(limit)
+        body = bytearray()
+        try:
+            async with _timeout(self.limits.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    body += message.get("body", b"")
+                    if len(body) > limit:
+                        raise _too_large(limit)
+                    if not message.get("more_body"):
+                        return bytes(body)
+        except TimeoutError:
+            seconds = self.limits.body_seconds
+            raise ApiError(408, f"the request's body did not come within {seconds:g} seconds") from None
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, f"the request's body is longer than {limit} bytes")
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body once, as one message; then whatever comes, which is the client's going away."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return again
+
+
+class _timeout:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.expired = False
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._handle = asyncio.get_running_loop().call_later(self.seconds, self._expire, task)
+
+    def _expire(self, task: asyncio.Task[Any]) -> None:
+        self.expired = True
+        task.cancel()
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._handle.cancel()
+        if self.expired and isinstance(error, asyncio.CancelledError):
+            raise TimeoutError

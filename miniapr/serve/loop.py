@@ -1,0 +1,170 @@
+"""One thread drives the engine; everyone else sends it messages and is sent what happened.
+
+The engine knows nothing of threads. So only this thread ever touches it: what others want done is put into an
+inbox and done between two steps, and what a step made happen is handed to the event loop in one go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ..engine.branch import Limits
+from ..engine.engine import Engine
+from ..engine.events import Event
+from ..engine.request import Program, Request
+from .metrics import Metrics
+
+T = TypeVar("T")
+QUIET = 3  # steps in which nothing could be done, one after the other: more means that nothing ever will
+ENDED = ("finished", "failed", "aborted")
+log = logging.getLogger(__name__)
+
+
+class Stopping(RuntimeError):
+    """The server's end came before the request's."""
+
+
+@dataclass
+class Ticket:
+    """One request's place on the engine. ``inbox`` gets a list of events for each step that concerned it; the
+    last list ends with one that says how it ended."""
+
+    program: Program
+    limits: Limits
+    inbox: asyncio.Queue[list[Event]] = field(default_factory=asyncio.Queue)
+    request: Request | None = None
+    cancelled: bool = False
+
+
+class EngineLoop:
+    """Owns the engine from ``start`` to ``stop``.
+
+    Continuous batching needs nothing more: every step of the engine holds whatever branches of whatever requests
+    can get on, and a new request takes part from the next step on.
+    Never does: wait for a client. A slow reader's events queue up, bounded by what its request may decode.
+    """
+
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+        self.engine, self.metrics = engine, metrics
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._tickets: dict[int, Ticket] = {}  # by the request's number
+        self._stopping = False
+        self._quiet = 0
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """From within the event loop that will be handed what happens."""
+        self._aio = asyncio.get_running_loop()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End what still runs, and the thread."""
+        self._stopping = True
+        self._inbox.put(lambda: None)
+        self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and not self._stopping
+
+    def submit(self, ticket: Ticket) -> None:
+        self._inbox.put(lambda: self._submit(ticket))
+
+    def cancel(self, ticket: Ticket) -> None:
+        """End a request with its whole tree; harmless when it has ended."""
+        ticket.cancelled = True
+        self._inbox.put(lambda: self._cancel(ticket))
+
+    def ask(self, question: Callable[[], T]) -> Future[T]:
+        """Call a function between two steps, where the engine holds still."""
+        answer: Future[T] = Future()
+
+        def call() -> None:
+            try:
+                answer.set_result(question())
+            except BaseException as error:
+                answer.set_exception(error)
+
+        self._inbox.put(call)
+        return answer
+
+    # In the engine's thread
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._take_in()
+                if self._tickets and not self._stopping:
+                    self._step()
+                self._hand_out()
+            except Exception as error:  # the engine keeps its requests apart; what gets here is a bug
+                log.exception("a step failed")
+                self._end_all(error)
+        self._end_all(Stopping("the server is stopping"))
+
+    def _take_in(self) -> None:
+        if not self._tickets:
+            self._inbox.get()()  # nothing to do: sleep until somebody wants something
+        while not self._inbox.empty():
+            self._inbox.get()()
+
+    def _step(self) -> None:
+        self._quiet = 0 if self.engine.step() else self._quiet + 1
+        if self._quiet > QUIET:
+            raise RuntimeError("the engine is stuck: nothing can be done for any of its requests")
+
+    def _submit(self, ticket: Ticket) -> None:
+        if not ticket.cancelled:
+            ticket.request = self.engine.submit(ticket.program, ticket.limits)
+            self._tickets[ticket.request.id] = ticket
+
+    def _cancel(self, ticket: Ticket) -> None:
+        if ticket.request:
+            self.engine.abort(ticket.request)
+
+    def _hand_out(self) -> None:
+        """Every event to whom it concerns, with one call into the event loop for all of them."""
+        events = self.engine.events[:]
+        self.engine.events.clear()
+        self.metrics.count(events)
+        parcels: dict[int, list[Event]] = defaultdict(list)
+        for event in events:
+            if event.request is not None and event.request in self._tickets:
+                parcels[event.request].append(event)
+        if not parcels:
+            return
+        posts = [(self._tickets[number].inbox, parcel) for number, parcel in parcels.items()]
+        for number, parcel in parcels.items():
+            if parcel[-1].kind in ENDED and parcel[-1].branch is None:
+                del self._tickets[number]
+        self._post(posts)
+
+    def _post(self, posts: list[tuple[asyncio.Queue[list[Event]], list[Event]]]) -> None:
+        def put() -> None:
+            for inbox, parcel in posts:
+                inbox.put_nowait(parcel)
+
+        try:
+            self._aio.call_soon_threadsafe(put)
+        except RuntimeError:  # the event loop is closed: nobody is there to be told
+            log.debug("nobody is there to be told")
+
+    def _end_all(self, error: Exception) -> None:
+        self._quiet = 0
+        for number, ticket in list(self._tickets.items()):
+            del self._tickets[number]
+            assert ticket.request
+            ticket.request.error = error
+            try:
+                self.engine.abort(ticket.request)
+            except Exception:
+                log.exception("request %d could not be ended", number)
+            self._post([(ticket.inbox, [Event("failed", self.engine.steps, number, None, {"error": str(error)})])])

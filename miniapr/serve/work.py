@@ -1,0 +1,174 @@
+"""From the body of a request to a program for the engine."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..engine.branch import Branch, Limits
+from ..engine.operations import All, Decode, Fork, Settle, Start
+from ..engine.request import Program
+from ..engine.sampling import Sampling
+from ..methods.adaptive import adaptive
+from ..methods.grammar import Control
+from ..model.bundle import Bundle
+from .errors import ApiError
+from .limits import ServerLimits
+from .schema import Asked, Parallel
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids, and the text that was asked, if it came as text."""
+
+    ids: list[int]
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method is given to think about one prompt."""
+
+    bundle: Bundle
+    prompt: Prompt
+    options: Parallel
+    sampling: Sampling
+
+    @property
+    def control(self) -> Control:
+        return Control.of(self.bundle.tokenizer, self.bundle.control)
+
+
+def _adaptive(setting: Setting) -> Program:
+    options = setting.options
+    return adaptive(setting.prompt.ids, setting.control, options.join, setting.sampling, options.branch_tokens)
+
+
+METHODS: dict[str, Callable[[Setting], Program]] = {"adaptive": _adaptive}
+
+
+def methods_of(bundle: Bundle) -> list[str]:
+    """Those that the model can follow: a method of control tokens needs a model that has them."""
+    try:
+        Control.of(bundle.tokenizer, bundle.control)
+    except ValueError:
+        return []
+    return list(METHODS)
+
+
+@dataclass
+class Work:
+    """One request, ready to run.
+
+    choices  which branch's text is which of the answers, known once the program has made them
+    ends     tokens that end an answer and are no part of its text
+    stops    strings that do
+    """
+
+    prompts: list[Prompt]
+    n: int
+    sampling: Sampling
+    limits: Limits
+    ends: frozenset[int]
+    stops: tuple[str, ...] = ()
+    keep_stop: bool = False
+    max_tokens: int | None = None
+    method: Callable[[Prompt], Program] | None = None
+    choices: dict[int, int] = field(default_factory=dict)
+
+    def program(self) -> Program:
+        yield All([self._answers(prompt, number * self.n) for number, prompt in enumerate(self.prompts)])
+
+    def _answers(self, prompt: Prompt, first: int) -> Program:
+        """To one prompt. Several answers are branches of one fork: the prompt is computed once."""
+        if self.method:
+            yield All([_noting(self.method(prompt), self.choices, first + i) for i in range(self.n)])
+            return
+        root: Branch = yield Start(prompt.ids, self.sampling)
+        branches = [root]
+        if self.n > 1:
+            yield Settle([root])
+            branches = yield Fork(root, self.n)
+        self.choices.update((branch.id, first + i) for i, branch in enumerate(branches))
+        yield Decode(branches, self.ends, self.stops, self.max_tokens, self.keep_stop)
+
+
+def _noting(program: Program, choices: dict[int, int], choice: int) -> Program:
+    """A method's program as it is; the root that it starts first is noted as the one whose text is the answer."""
+    operation, noted = next(program), False
+    while True:
+        try:
+            value = yield operation
+        except Exception as error:
+            step = lambda error=error: program.throw(error)  # noqa: E731
+        else:
+            if not noted and isinstance(operation, Start):
+                choices[value.id], noted = choice, True
+            step = lambda value=value: program.send(value)  # noqa: E731
+        try:
+            operation = step()
+        except StopIteration as end:
+            return end.value
+
+
+def prepare(
+    body: Asked,
+    prompts: list[Prompt],
+    bundle: Bundle,
+    limits: ServerLimits,
+    max_tokens: int | None,
+    logprobs: int,
+) -> Work:
+    """Raises ApiError for what exceeds the limits, naming the field, and for a method that the model cannot follow."""
+    n = body.n or 1
+    _at_most(n, limits.n, "n")
+    answers = len(prompts) * n
+    options, width = body.miniapr, limits.width
+    if options and options.width is not None:
+        _at_most(options.width, limits.width, "miniapr.width")
+        width = options.width
+    if max_tokens is not None:
+        _at_most(answers * max_tokens, limits.tokens, "max_tokens", f"for {answers} answers together, ")
+    tokens = limits.tokens if max_tokens is None else answers * max_tokens
+    eos = bundle.control.get("eos")
+    ends = frozenset() if eos is None or body.ignore_eos else frozenset((bundle.tokenizer.id(eos),))
+    sampling = _sampling(body, logprobs)
+    return Work(
+        prompts,
+        n,
+        sampling,
+        Limits(tokens, max(width, n)),
+        ends | frozenset(body.stop_token_ids or ()),
+        body.stops,
+        body.include_stop_str_in_output,
+        max_tokens,
+        _method(bundle, options, sampling) if options else None,
+    )
+
+
+def _at_most(value: int, limit: int, field: str, where: str = "") -> None:
+    if value > limit:
+        raise ApiError(400, f"{field}: {where}{value} are asked for, this server's limit is {limit}", param=field)
+
+
+def _sampling(body: Asked, logprobs: int) -> Sampling:
+    seed = secrets.randbits(32) if body.seed is None else body.seed
+    temperature = 1.0 if body.temperature is None else body.temperature
+    top_p = 1.0 if body.top_p is None else body.top_p
+    return Sampling(temperature, max(0, body.top_k or 0), top_p, body.min_p or 0.0, seed, logprobs)
+
+
+def _method(bundle: Bundle, options: Parallel, sampling: Sampling) -> Callable[[Prompt], Program]:
+    known = methods_of(bundle)
+    if options.method not in known:
+        can = f"it can do {', '.join(known)}" if known else "it has no control tokens to fork by"
+        message = f"model {bundle.name} cannot do the method {options.method!r}: {can}"
+        raise ApiError(400, message, param="miniapr.method")
+    return lambda prompt: METHODS[options.method](Setting(bundle, prompt, options, sampling))
+
+
+def opening(bundle: Bundle, parallel: bool) -> list[int]:
+    """Control tokens with which this model's prompts begin. Only the server can write them: text never does."""
+    roles: Sequence[str] = ("bos", "adaptive" if parallel else "sequential")
+    return bundle.tokenizer.ids(bundle.control[role] for role in roles if role in bundle.control)

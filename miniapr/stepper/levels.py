@@ -1,0 +1,275 @@
+"""Short levels: a goal to reach by commands, the picture that it makes, and limits on what it may cost.
+
+A level is solved when the learner's tree looks like that of the solution (which positions attend to
+which; what they say does not matter) and every limit is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ..kv.span import View
+from ..model.bundle import Bundle
+from ..tasks.countdown import Problem, verify
+from ..tasks.demonstrations import extract_answer
+from .session import PROMPT, Session
+
+PLAIN = "<bos> <adaptive> 8 7 3 -> 29 :"
+PROBLEM = Problem((8, 7, 3), 29)
+THREE = ("fork 3", "decode")
+
+# What can be limited: how it is measured, and how it is said.
+MEASURES: dict[str, tuple[Callable[[Session], int], str]] = {
+    "decoded": (lambda session: session.cost.decoded, "tokens decoded"),
+    "prefilled": (lambda session: session.cost.prefilled, "tokens prefilled"),
+    "recomputed": (lambda session: session.cost.recomputed, "tokens computed again"),
+    "bytes": (lambda session: session.cost.bytes_moved, "bytes moved"),
+    "passes": (lambda session: session.cost.steps, "forward passes"),
+    "critical": (lambda session: session.critical, "tokens one after the other"),
+    "blocks": (lambda session: session.blocks, "blocks held by branches"),
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """``text`` says what is asked for and how it stands."""
+
+    text: str
+    met: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A goal and the way to it.
+
+    start     commands that have been given already; they can be undone
+    solution  commands that solve it; what they make is the goal that is drawn
+    wrong     plausible plays that do not solve it
+    alike     whether the learner's tree must look like the goal
+    most      {measure: at most}
+    least     {measure: at least}
+    also      a further condition: its text, and the test
+    """
+
+    title: str
+    text: str
+    hints: tuple[str, ...]
+    solution: tuple[str, ...]
+    wrong: tuple[tuple[str, ...], ...]
+    start: tuple[str, ...] = ()
+    prompt: str = PROMPT
+    alike: bool = True
+    most: Mapping[str, int] = field(default_factory=dict)
+    least: Mapping[str, int] = field(default_factory=dict)
+    also: tuple[str, Callable[[Session], bool]] | None = None
+
+    def begin(self, bundle: Bundle) -> Session:
+        """A session at the level's start."""
+        return Session(bundle, bundle.tokenizer.ids(self.prompt.split())).play(*self.start)
+
+    def solved(self, bundle: Bundle) -> Session:
+        """A session that has reached the goal."""
+        return self.begin(bundle).play(*self.solution)
+
+    def check(self, session: Session, goal: Session) -> list[Condition]:
+        """What is asked for, and whether it is there. ``goal`` is what ``solved`` gave."""
+        return list(self._conditions(session, goal))
+
+    def _conditions(self, session: Session, goal: Session) -> Iterator[Condition]:
+        if self.alike:
+            yield Condition("your tree attends as the goal does", figure(session) == figure(goal))
+        for limits, word, sign in ((self.most, "at most", 1), (self.least, "at least", -1)):
+            for name, limit in limits.items():
+                measure, what = MEASURES[name]
+                now = measure(session)
+                text = f"{word} {limit:,}" if limit else "no"
+                yield Condition(f"{text} {what} (now {now:,})", sign * now <= sign * limit)
+        if self.also:
+            text, test = self.also
+            yield Condition(text, test(session))
+
+
+def figure(session: Session) -> object:
+    """What a tree looks like: of every live branch the next position, and of every token before that the position at
+    which it is seen and those that it attended to. Trees that came about in different ways can look the same."""
+    alive = sorted(session.root.request.alive, key=lambda branch: branch.path)
+    parents = [alive.index(branch.parent) if branch.parent else -1 for branch in alive]
+    return parents, [(branch.position, _seen(branch.view + (branch.span.whole(),))) for branch in alive]
+
+
+def _seen(view: View) -> list[tuple[int, tuple[int, ...]]]:
+    seen = []
+    for piece in view:
+        span, before = piece.span, positions(piece.span.view)
+        for i in range(piece.start, piece.stop):
+            at = span.position + i
+            seen.append((at + piece.shift, (*before, *range(span.position, at + 1))))
+    return seen
+
+
+def positions(view: View) -> list[int]:
+    """Of all tokens of a view, as its reader counts."""
+    return [position for piece in view for position in range(piece.position, piece.end)]
+
+
+def says(word: str) -> Callable[[Session], bool]:
+    """Whether one branch is left to go on from, and this word stands in what it attends to."""
+    return lambda session: [word in leaf.text.split() for leaf in session.leaves] == [True]
+
+
+def keys_lie_where_they_are_seen(session: Session) -> bool:
+    return all(p.shift == p.span.turn for branch in session.root.request.alive for p in branch.view)
+
+
+def answers(session: Session) -> bool:
+    return verify(extract_answer(session.root.text), PROBLEM).correct
+
+
+LEVELS = (
+    Level(
+        "One token after another",
+        "A model writes one token at a time, and every token is a pass through all of its weights. "
+        "Let it write five tokens.",
+        ("The command is `decode`, and a number after it says how many tokens.", "`decode 5`"),
+        solution=("decode 5",),
+        wrong=(("decode 4",),),
+        prompt=PLAIN,
+    ),
+    Level(
+        "Three thoughts from one",
+        "The prompt holds a plan with three items. Fork: three branches share everything before it, and nothing of "
+        "that is computed again or copied.",
+        ("A fork says into how many.", "`fork 3`"),
+        solution=("fork 3",),
+        wrong=(("fork 2",), ("fork 3", "decode 1")),
+        most={"prefilled": 21},
+    ),
+    Level(
+        "All in one pass",
+        "Three branches, five tokens each: fifteen tokens. A pass reads the weights once and can serve all branches.",
+        (
+            "The prompt took one pass. Six more are allowed: one for the words that the branches begin with, and five.",
+            "`fork 3`, then one `decode` for all branches: `decode 5`",
+        ),
+        solution=("fork 3", "decode 5"),
+        wrong=(("fork 3", "branch 1", "decode 5", "branch 2", "decode 5", "branch 3", "decode 5"),),
+        most={"passes": 7},
+    ),
+    Level(
+        "The critical path",
+        "What takes time is what has to be written one token after the other. Have thirty tokens written, with no more "
+        "than ten of them in a row.",
+        ("Three times ten is thirty.", "`fork 3`, then `decode 10`"),
+        solution=("fork 3", "decode 10"),
+        wrong=(("fork 1", "decode 30"), ("fork 2", "decode 10")),
+        alike=False,
+        least={"decoded": 30},
+        most={"critical": 10},
+    ),
+    Level(
+        "Only one of them",
+        "Three branches have begun. Let the second one write five tokens more; the others wait.",
+        ("`branch` says on which branch the next commands work.", "`branch 2`, then `decode 5`"),
+        solution=("branch 2", "decode 5"),
+        wrong=(("decode 5",), ("branch 1", "decode 5")),
+        start=("fork 3", "decode 3"),
+    ),
+    Level(
+        "Stitch",
+        "The branches are done. Join them so that nothing is computed again and nothing is moved: what they wrote is "
+        "read where it lies. Their positions overlap, and the next token comes after the longest branch.",
+        ("A join says how. See `help`.", "`join stitch`"),
+        solution=("join stitch",),
+        wrong=(("join reprefill",), ("join contiguous",)),
+        start=THREE,
+        most={"recomputed": 0, "bytes": 0},
+    ),
+    Level(
+        "Ordinary text again",
+        "In the goal every token attends to all text before it, as if one writer had written it: the mask is one full "
+        "triangle. That must be paid for.",
+        (
+            "No branch saw its siblings when it was written. For one to see another it has to be computed again.",
+            "`join reprefill`: only the first branch is kept as it is",
+        ),
+        solution=("join reprefill",),
+        wrong=(("join contiguous",), ("join stitch",)),
+        start=THREE,
+    ),
+    Level(
+        "As long as the text",
+        "After a stitch the positions overlap. Now let them run on as in the text, but compute nothing again and move "
+        "nothing.",
+        (
+            "With rotary positions it is only the difference that counts: turn the query instead of all the keys.",
+            "`join contiguous`",
+        ),
+        solution=("join contiguous",),
+        wrong=(("join stitch",), ("join copied",)),
+        start=THREE,
+        most={"recomputed": 0, "bytes": 0},
+    ),
+    Level(
+        "Keys that have moved",
+        "The same positions, but no query is to be turned from now on: the keys themselves must lie as they are seen. "
+        "Still, nothing may be computed again.",
+        ("A key can be turned by any amount. It must not be turned where others read it.", "`join copied`"),
+        solution=("join copied",),
+        wrong=(("join contiguous",), ("join reprefill",)),
+        start=THREE,
+        most={"recomputed": 0},
+        also=("every key lies turned as it is seen", keys_lie_where_they_are_seen),
+    ),
+    Level(
+        "Let the losers go",
+        "One branch has hit the target. Free the blocks of the other two without losing it, and without joining it.",
+        (
+            "What the branches share is held by each of them: it stays as long as one of them reads it.",
+            "`drop` lets one branch go. The one that says `hit` is the first.",
+            "`drop 2`, then `drop 3`",
+        ),
+        solution=("drop 2", "drop 3"),
+        wrong=(("drop 1", "drop 2"), ("drop 2",), ("join select 1",)),
+        start=THREE,
+        also=("the branch that is left says hit", says("hit")),
+    ),
+    Level(
+        "A fork in a fork",
+        "Two branches, and the first of them forks again. Join the inner two by stitching them, then the outer two so "
+        "that the second one reads what the first one came to.",
+        (
+            "The inner fork is already there: join it first, where it is.",
+            "After that, `branch 0` is the whole tree again.",
+            "`join stitch`, `branch 0`, `join reprefill`",
+        ),
+        solution=("join stitch", "branch 0", "join reprefill"),
+        wrong=(("join stitch", "branch 0", "join stitch"), ("join reprefill", "branch 0", "join stitch")),
+        start=("fork 2", "decode 3", "branch 1", "fork 2", "decode 2"),
+    ),
+    Level(
+        "Go back",
+        "Somebody joined by prefilling again, and paid for it. Have the branches stitched instead, as if that had "
+        "never happened.",
+        ("Spans are never rewritten, so what was there before is there still.", "`undo`, then `join stitch`"),
+        solution=("undo", "join stitch"),
+        wrong=(("undo",), ("undo", "join contiguous")),
+        start=(*THREE, "join reprefill"),
+        most={"recomputed": 0, "bytes": 0},
+    ),
+    Level(
+        "The model decides",
+        "No plan is given this time. Let the model try, and plan where it fails; follow its plan, join, and let it "
+        "conclude. Its answer must be correct.",
+        (
+            "`decode` without a number goes on until the model has written its last word, here a plan.",
+            "Count the items of the plan: one branch for each.",
+            "`decode`, `fork 8`, `decode`, `join stitch`, `decode`",
+        ),
+        solution=("decode", "fork 8", "decode", "join stitch", "decode"),
+        wrong=(("decode", "fork 2", "decode", "join stitch", "decode"), ("decode", "fork 8", "decode")),
+        prompt=PLAIN,
+        alike=False,
+        also=("the answer is correct", answers),
+    ),
+)

@@ -1,0 +1,77 @@
+"""The stepper's page: scripts and styles joined, the trace inside, nothing to fetch."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+STATIC = Path(__file__).parent / "static"
+FILES = ("svg.js", "state.js", "graph.js", "pool.js", "mask.js", "panel.js", "app.js")  # each after what it imports
+
+IMPORT = re.compile(r'^import \{(.+)\} from "\./(\w+)\.js";$', re.MULTILINE)
+EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
+DEFAULT = re.compile(r"^export default (.+);$", re.MULTILINE)
+
+# Neither the page nor anything in a trace may load or send: what it needs is in it.
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+
+
+def style(*files: str) -> str:
+    """The style sheets as one."""
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in files)
+
+
+def script(*files: str) -> str:
+    """ES modules as one: each a function that returns what it exports, after those that it imports. A default export
+    is the joined module's."""
+    return "\n".join(_scope(name) for name in files)
+
+
+def _scope(name: str) -> str:
+    text = (STATIC / name).read_text(encoding="utf-8")
+    names = EXPORT.findall(text)
+    default = DEFAULT.search(text)
+    text = IMPORT.sub(lambda m: f"const {{{m[1].replace(' as ', ': ')}}} = {m[2]}_js;", text)
+    text = DEFAULT.sub(r"const default_js = \1;", EXPORT.sub("", text))
+    if re.search(r"^(import|export)\b", text, re.MULTILINE):
+        raise ValueError(f"{name} has an import or export that takes more than one line, or is of an unknown form")
+    module, exported = Path(name).stem + "_js", [*names, *(["default_js"] if default else [])]
+    scope = f"const {module} = (() => {{\n{text}\nreturn {{ {', '.join(exported)} }};\n}})();"
+    return scope + (f"\nexport default {module}.default_js;" if default else "")
+
+
+def inline(data: Any) -> str:
+    """JSON that can stand in a script element: nothing in it can end the element."""
+    return json.dumps(data, ensure_ascii=True).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def page(data: Mapping[str, Any], step: int | None = None) -> str:
+    """A whole page with a trace in it, opened at ``step`` unless the address names one (``#step=12``)."""
+    title = " | ".join(run["title"] for run in data["runs"] if run["title"]) or "a run"
+    options = {"step": step or 0, "hash": True}
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<title>{html.escape(title)} - miniapr stepper</title>
+<style>{style("stepper.css")}</style>
+</head>
+<body class="miniapr">
+<main id="stepper"><h1>{html.escape(title)}</h1></main>
+<noscript>This page needs JavaScript: it draws a run of miniapr, step by step.</noscript>
+<script type="application/json" id="trace">{inline(data)}</script>
+<script type="module">
+{script(*FILES)}
+const element = document.getElementById("stepper");
+app_js.mount(element, JSON.parse(document.getElementById("trace").textContent), {inline(options)});
+element.querySelector(".stepper").focus({{ preventScroll: true }});
+</script>
+</body>
+</html>
+"""

@@ -1,0 +1,127 @@
+// The branches as a history in the manner of version control: a lane for each, tokens at their positions, forks and
+// joins as curves. What a branch sees as moved is drawn again, as an outline, where it counts as being.
+import { colour, svg } from "./svg.js";
+
+const LEFT = 34, TOP = 22, RIGHT = 10;
+
+/** Lanes in order of birth: branch id -> number. */
+function lanes(state) {
+  return new Map([...state.branches.keys()].map((id, number) => [id, number]));
+}
+
+export function graph(run, state, { width, reach, selected, token, zoom }) {
+  const lane = lanes(state), many = lane.size > 12;
+  const high = many ? 20 : 38, bar = many ? 11 : 14;
+  const cell = zoom ? 42 : Math.min(26, (width - LEFT - RIGHT) / Math.max(reach, 8));
+  const wide = Math.max(width, LEFT + RIGHT + cell * reach), tall = TOP + high * Math.max(lane.size, 1) + 6;
+  const x = (position) => LEFT + position * cell;
+  const y = (branch) => TOP + lane.get(branch) * high;
+  const picture = svg("svg", { width: wide, height: tall, viewBox: `0 0 ${wide} ${tall}`, class: "graph", role: "img" });
+  picture.append(ruler(x, reach, cell, tall));
+
+  for (const branch of state.branches.values()) {
+    const up = branch.id, parent = branch.parent;
+    const first = state.spans.get(branch.first);
+    if (parent !== null && lane.has(parent))
+      picture.append(curve(x(first.position), y(parent) + bar / 2, x(first.position), y(up) + bar / 2, colour(first.id), cell));
+    for (const source of branch.sources) {
+      const from = state.spans.get(source.span), last = from.position + from.tokens.length;
+      if (lane.has(source.branch) && source.branch !== up)
+        picture.append(curve(x(last), y(source.branch) + bar / 2, x(start(state, branch)), y(up) + bar / 2, colour(from.id), cell, true));
+    }
+    if (selected === up)
+      picture.append(svg("rect", { x: 2, y: y(up) - 4, width: wide - 4, height: high - 4, rx: 5, class: "selected" }));
+    picture.append(svg("text", { x: LEFT - 8, y: y(up) + bar - 2, "text-anchor": "end", class: branch.alive ? "name" : "name gone" }, `${up}`));
+    for (const [id, from, to, shift] of branch.view) {
+      const piece = state.spans.get(id);
+      if (shift || piece.source !== null)
+        picture.append(svg("rect", {
+          x: x(piece.position + from + shift) + 0.5, y: y(up) + 0.5, width: Math.max((to - from) * cell - 1, 1), height: bar - 1, rx: 2,
+          fill: piece.source !== null ? colour(id) : "none", stroke: colour(piece.source ?? id), class: "moved",
+        }));
+    }
+    for (const own of state.spans.values())
+      if (own.branch === up && own.source === null) picture.append(...cells(run, own, x, y(up), bar, cell));
+    if (!many) picture.append(caption(run, state, branch, x, y(up) + bar + 12, wide));
+  }
+  if (token) {
+    const span = state.spans.get(token.span);
+    if (span && token.index < span.tokens.length && lane.has(span.branch))
+      picture.append(svg("rect", { x: x(span.position + token.index) - 1, y: y(span.branch) - 2, width: Math.max(cell, 3) + 2, height: bar + 4, rx: 3, class: "cursor" }));
+  }
+  picture.setAttribute("aria-label", describe(run, state));
+  return {
+    picture, cell,
+    /** The token under a point of the picture. */
+    find(px, py) {
+      const number = Math.floor((py - TOP + 6) / high), at = Math.floor((px - LEFT) / cell);
+      const branch = [...lane].find(([, n]) => n === number)?.[0];
+      if (branch === undefined) return null;
+      for (const span of state.spans.values())
+        if (span.branch === branch && span.source === null && at >= span.position && at < span.position + span.tokens.length)
+          return { branch, span: span.id, index: at - span.position };
+      return { branch };
+    },
+    head: x(Math.max(0, ...[...state.branches.values()].filter((b) => b.alive).map((b) => state.next(b.id)))),
+  };
+}
+
+/** Where a joined branch goes on: where the text of its join begins. */
+function start(state, branch) {
+  return state.spans.get(branch.joined).position;
+}
+
+function cells(run, span, x, y, bar, cell) {
+  const found = [], n = span.tokens.length;
+  if (!n) return found;
+  const part = (from, to, extra) =>
+    svg("rect", { x: x(span.position + from) + (cell > 5 ? 0.75 : 0), y, width: Math.max((to - from) * cell - (cell > 5 ? 1.5 : 0), 0.75), height: bar, rx: cell > 5 ? 2.5 : 1, fill: colour(span.id), class: extra });
+  const kind = (i) => (i >= span.written ? "cell open" : i < span.again ? "cell again" : "cell");
+  if (cell > 3)
+    for (let i = 0; i < n; i++) found.push(part(i, i + 1, kind(i)));
+  else
+    for (let i = 0, from = 0; i < n; i++)
+      if (i === n - 1 || kind(i + 1) !== kind(i)) (found.push(part(from, i + 1, kind(i))), (from = i + 1));
+  if (cell > 16)
+    for (let i = 0; i < n; i++) {
+      const word = run.word(span, i), fit = Math.floor((cell - 3) / 6.2);
+      found.push(svg("text", { x: x(span.position + i) + cell / 2, y: y + bar - 3.5, class: "word" }, word.length > fit ? word.slice(0, fit) : word));
+    }
+  return found;
+}
+
+/** The end of what a branch wrote, under its lane. */
+function caption(run, state, branch, x, y, wide) {
+  const span = state.spans.get(branch.span), first = state.spans.get(branch.first);
+  const words = span.tokens.slice(-40).map((id) => run.text(id));
+  const at = Math.min(x(Math.max(first.position, span.position)), wide - 170), room = Math.floor((wide - at) / 6.1);
+  let text = words.join(" ").replace(/\s+/g, " ");
+  if (text.length > room) text = `…${text.slice(-(room - 1))}`;
+  return svg("text", { x: at, y, class: "caption" }, text);
+}
+
+function curve(x0, y0, x1, y1, stroke, cell, join) {
+  const bend = Math.max(14, Math.min(60, cell * 3)), c0 = join ? x0 + bend : x0 - 0.1, c1 = join ? x1 - bend * 0.2 : x1 - bend * 0.7;
+  const path = join ? `M${x0},${y0} C${c0},${y0} ${c1 - bend},${y1} ${x1},${y1}` : `M${x0 - 6},${y0} C${c1 + bend * 0.4},${y0} ${c1},${y1} ${x1},${y1}`;
+  return svg("path", { d: path, fill: "none", stroke, class: join ? "join" : "fork" });
+}
+
+function ruler(x, reach, cell, tall) {
+  const every = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].find((n) => n * cell >= 42) ?? 10000;
+  const marks = svg("g", { class: "ruler" });
+  for (let at = 0; at <= reach; at += every)
+    marks.append(svg("line", { x1: x(at), x2: x(at), y1: 14, y2: tall }), svg("text", { x: x(at) + 2, y: 11 }, `${at}`));
+  return marks;
+}
+
+/** The whole picture in words. */
+export function describe(run, state) {
+  const lines = [...state.branches.values()].map((branch) => {
+    const span = state.spans.get(branch.span), of = branch.parent === null ? "" : `, child of ${branch.parent}`;
+    const joined = branch.sources.length ? `, joined from ${branch.sources.map((s) => s.branch).join(", ")}` : "";
+    const text = span.tokens.slice(-12).map((id) => run.text(id)).join(" ");
+    return `branch ${branch.id}${of}${joined}${branch.alive ? "" : ` (${branch.end})`}: next position ${state.next(branch.id)}, ` +
+      `sees ${branch.view.reduce((n, [, a, b]) => n + b - a, 0)} tokens of others, ends with "${text}"`;
+  });
+  return `Branches. ${lines.join(". ") || "None yet"}.`;
+}

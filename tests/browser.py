@@ -1,0 +1,41 @@
+"""A real browser, headless, without a network: Debian's chromium (or $CHROMIUM), driven by playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+class Seen:
+    """A page, and what it did that nobody asked for: errors, messages, requests to anything but its own address."""
+
+    def __init__(self, page: Any) -> None:
+        self.page, self.errors, self.requests = page, list[str](), list[str]()
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: self.requests.append(request.url))
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Skips where there is no browser."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install '.[browser]'")
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not path:
+        pytest.skip("no chromium: apt install chromium, or say where one is in CHROMIUM")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        try:
+            yield browser
+        finally:
+            browser.close()

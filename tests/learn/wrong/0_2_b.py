@@ -1,0 +1,20 @@
+"""The seeds lack the thread token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import miniapr
+
+
+def think(engine: miniapr.Engine, control: miniapr.Control, prompt: Sequence[int], how: str) -> miniapr.Branch:
+    """Decode, and where the model has written a plan: fork, decode, join by ``how`` and decode again."""
+    root = engine.start(prompt)
+    engine.decode([root], until=control.ends)
+    items = miniapr.read_plan(root.tokens, control, width=16).items
+    if items:
+        branches = engine.fork(root, items)
+        engine.decode(branches, until=control.ends)
+        root = engine.join(root, branches, how, then=[control.join])
+        engine.decode([root], until=control.ends)
+    return root

@@ -1,0 +1,24 @@
+"""The longest first, ties as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def decode_and_join(branches: Sequence[Sequence[int]], pauses: Sequence[set[int]]) -> list[int]:
+    """Each branch's tokens, decoded side by side, then joined into one text.
+
+    branches[i]  what branch i will write
+    pauses[i]    the steps in which it gets no token
+    """
+    written: dict[int, list[int]] = {}  # of the branches that are done
+    texts: list[list[int]] = [[] for _ in branches]
+    step = 0
+    while len(written) < len(branches):
+        for number, (text, tokens) in enumerate(zip(texts, branches, strict=True)):
+            if len(text) < len(tokens) and step not in pauses[number]:
+                text.append(tokens[len(text)])
+            if len(text) == len(tokens):
+                written.setdefault(number, text)
+        step += 1
+    return [token for text in sorted(written.values(), key=len, reverse=True) for token in text]

@@ -1,0 +1,93 @@
+"""A server of our own in this process, on a free port of this machine's loopback, and ways to talk to it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import uvicorn
+
+from miniapr.engine.engine import Engine
+from miniapr.model.bundle import Bundle
+from miniapr.serve.app import create_app
+from miniapr.serve.limits import ServerLimits
+from miniapr.serve.service import Service
+
+PROMPT = "8 7 3 -> 29 :"
+
+
+class Running:
+    """A server at work. ``url`` is its root."""
+
+    def __init__(self, service: Service, url: str, key: str | None) -> None:
+        self.service, self.url, self.key = service, url, key
+        self.engine = service.loop.engine
+
+    def open(self, path: str, body: Any = None, **headers: str) -> Any:
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        given = {"content-type": "application/json", **headers}
+        if self.key:
+            given.setdefault("authorization", f"Bearer {self.key}")
+        return urlopen(Request(self.url + path, data, given), timeout=60)
+
+    def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Status and JSON, of errors too."""
+        try:
+            with self.open(path, body, **headers) as answer:
+                return answer.status, json.loads(answer.read())
+        except HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def complete(self, prompt: Any = PROMPT, **options: Any) -> Any:
+        status, answer = self.ask("/completions", {"model": "countdown", "prompt": prompt, "temperature": 0, **options})
+        assert status == 200, answer
+        return answer
+
+    def stream(self, path: str, **body: Any) -> list[Any]:
+        with self.open(path, {"model": "countdown", "temperature": 0, "stream": True, **body}) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            lines = [line[6:].strip() for line in answer if line.startswith(b"data: ")]
+        assert lines[-1] == b"[DONE]"
+        return [json.loads(line) for line in lines[:-1]]
+
+    def idle(self, seconds: float = 20) -> bool:
+        """Whether soon nobody is served and nothing is held but the prefix cache, which can let all of it go."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if not self.service.open and self.service.loop.ask(lambda: nothing_held(self.engine)).result(20):
+                return True
+            time.sleep(0.02)
+        return False
+
+
+def nothing_held(engine: Engine) -> bool:
+    engine.check()
+    return not engine.scheduler.requests and engine.pool.free + engine.kv.reclaimable == len(engine.pool)
+
+
+@contextmanager
+def serving(
+    bundle: Bundle, key: str | None = None, limits: ServerLimits | None = None, **options: Any
+) -> Iterator[Running]:
+    given = {"num_blocks": 512, "block_size": 16, **options}
+    service = Service(bundle, Engine(bundle.model, bundle.tokenizer, **given), limits)
+    config = uvicorn.Config(create_app(service, key), log_level="critical", timeout_graceful_shutdown=5)
+    server, listening = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield Running(service, f"http://127.0.0.1:{listening.getsockname()[1]}/v1", key)
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive() and not service.loop.alive

@@ -1,0 +1,82 @@
+"""The stepper draws the engine's own state: what its script makes of the events is what the engine had."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from programs import Scenario, run, scenarios
+
+from miniapr.engine.engine import Engine
+from miniapr.ops import reference
+from miniapr.stepper import Trace
+from miniapr.stepper.page import STATIC
+
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="no node: the stepper's script cannot be run")
+
+
+def states(trace: Trace) -> dict[str, Any]:
+    command = ["node", str(Path(__file__).parent / "states.mjs"), str(STATIC)]
+    done = subprocess.run(
+        command, input=json.dumps(trace.data), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def picture(engine: Engine) -> dict[str, Any]:
+    branches: dict[str, Any] = {}
+    spans: dict[str, Any] = {}
+    for request in engine.scheduler.requests:
+        for b in request.alive:
+            view = [[p.span.id, p.start, p.stop, p.shift] for p in b.view]
+            branches[str(b.id)] = {"view": view, "span": b.span.id, "next": b.position}
+            for span in (*(piece.span for piece in b.view), b.span):
+                spans[str(span.id)] = {
+                    "tokens": span.tokens[:], "position": span.position, "written": span.written,
+                    "blocks": span.blocks[: engine.pool.blocks_for(span.written)],
+                }  # fmt: skip
+    refs = {str(block): int(n) for block, n in enumerate(engine.pool.refs) if n}
+    return {"branches": branches, "spans": spans, "refs": refs}
+
+
+@contextmanager
+def watched() -> Iterator[dict[int, tuple[Engine, dict[str, Any]]]]:
+    """The engine's state after every step taken inside."""
+    seen: dict[int, tuple[Engine, dict[str, Any]]] = {}
+    original = Engine.step
+
+    def step(engine: Engine) -> Any:
+        events = original(engine)
+        seen[engine.steps - 1] = (engine, picture(engine))
+        return events
+
+    Engine.step = step  # type: ignore[method-assign]
+    try:
+        yield seen
+    finally:
+        Engine.step = original  # type: ignore[method-assign]
+
+
+@given(scenario=scenarios())
+@settings(max_examples=40)
+def test_the_script_derives_the_engines_state_from_its_events(scenario: Scenario) -> None:
+    with watched() as seen:
+        run(scenario, reference, torch.float64, 1e-10)
+    if not seen:
+        return  # aborted before anything was done
+    engine = next(iter(seen.values()))[0]
+    found = states(Trace.of(engine))
+    for step, drawn in found["told"].items():
+        if int(step) not in seen:
+            continue  # what was aborted after the last step
+        assert drawn == seen[int(step)][1], f"step {step}"

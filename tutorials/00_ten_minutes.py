@@ -1,0 +1,287 @@
+# %% [markdown]
+# # 0 Ten minutes
+#
+# A language model writes one token after the other, and each token waits for the one before it. But thoughts do not
+# always depend on each other. When you try eight ways out of a maze, the second try does not need the result of the
+# first: eight people could try at once.
+#
+# In this chapter a model does that. It **forks** its thought into eight branches, the branches are decoded side by
+# side, and then they are **joined** into one thought again. You will run it, look at it, and count what it cost.
+# Everything that is not explained yet has its own chapter later.
+#
+# You need Python and a little PyTorch. No GPU, no download.
+
+# %%
+# Where miniapr is not installed yet (on Colab, say), this installs it: from the folder above this notebook, or from
+# the place that the environment variable MINIAPR names, such as git+https://... of the repository.
+try:
+    import miniapr
+except ImportError:
+    import os
+    import subprocess
+    import sys
+
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", os.environ.get("MINIAPR", "..")], check=True)
+    import miniapr
+
+from miniapr.show import draw
+from miniapr.tasks import Problem, prompt_text, verify
+from miniapr.tasks.countdown import operations
+
+# %% [markdown]
+# ## The puzzle
+#
+# Countdown: make 29 out of 3, 7 and 8. Each number is used exactly once, with `+ - * /`. Try it before you read on.
+#
+# You have to try: combine two of the numbers, then see whether the third one leads to 29. If not, begin with
+# another pair. There are nine first moves (three pairs, each with `+ - *`; no division comes out even), and **no
+# try needs another one's result**.
+
+# %%
+problem = Problem((3, 7, 8), 29)
+moves = [move for pair in ((8, 7), (8, 3), (7, 3)) for move in operations(*pair)]
+assert len(moves) == 9
+assert verify("( 7 * 3 ) + 8", problem).correct
+assert not verify("8 + 7 + 3", problem).correct  # 18
+assert not verify("7 * 3 + 7 + 1", problem).correct  # 29, but not with these numbers
+
+# %% [markdown]
+# ## The model
+#
+# A small GPT comes with the package. It knows nothing but this puzzle, and it is a real decoder all the same: four
+# layers of attention, trained like its large relatives. Its words are the numbers from 0 to 400, the operators, and
+# a few **control tokens** such as `<plan>`. One word is one token.
+
+# %%
+bundle = miniapr.load()
+tokenizer = bundle.tokenizer
+control = miniapr.Control.of(tokenizer, bundle.control)  # the ids of the control tokens
+
+prompt = tokenizer.ids(prompt_text(problem).split())
+print(f"{bundle.model.parameter_count:,} parameters, {len(tokenizer)} tokens")
+draw.matrix([prompt], ["token id"], tokenizer.decode(prompt).split(), "The prompt, as the model gets it")
+
+# %%
+assert bundle.model.parameter_count == 914_048
+assert len(tokenizer) == 430
+assert len(prompt) == 8
+
+# %% [markdown]
+# ## One long line of thought
+#
+# First the ordinary way. The control token `<sequential>` in the prompt asks the model to think in one line. The
+# engine runs the model: `start` puts in a prompt, `decode` lets the model write until it says that it is done.
+#
+# A line such as `8 - 7 = 1 , 3 : + 4 - 2 * 3 / 3 miss` reads: take 8 - 7 = 1, which leaves 1 and 3; their sum is 4,
+# their difference 2, their product 3, their quotient 3; none of it is 29.
+
+# %%
+engine = miniapr.Engine(bundle.model, tokenizer)
+line = engine.start(tokenizer.ids(prompt_text(problem, "sequential").split()))
+engine.decode([line], until=control.ends)
+print(line.text.replace(" ; 8", "\n8").replace(" ; 7 -", "\n7 -").replace(" ; 7 * 3 = 21 , 8", "\n7 * 3 = 21 , 8"))
+
+# %%
+steps = line.request.cost.steps
+print(f"{len(line.tokens)} tokens, written in {steps} forward passes of the model")
+assert len(line.tokens) == steps == 175
+assert "answer ( 7 * 3 ) + 8" in line.text
+
+# %% [markdown]
+# A right answer, after 175 tokens. (Look closely: it tried 8 + 3 twice and 7 + 3 never. It is a very small model.)
+# Each token took one run through all of the model's weights, a **forward pass**, and none could begin before the
+# one before it had ended. How long you wait is the number of passes times the time of one.
+#
+# ## A plan
+#
+# Now with the token `<adaptive>`: the model may decide for itself. It gets the same puzzle.
+
+# %%
+root = engine.start(prompt)
+engine.decode([root], until=control.ends)
+print(root.text)
+
+# %% [markdown]
+# It made one try, saw that it missed, and wrote a **plan**: eight things to try, between `<plan>` and `</plan>`.
+# The engine does not decide this; the model was trained to (chapter 7 comes back to that). All that the engine has
+# to do is to read the plan.
+
+# %%
+plan = miniapr.read_plan(root.tokens, control, width=16)
+for number, item in enumerate(plan.items, 1):
+    print(number, tokenizer.decode(item))
+assert len(plan.items) == 8
+
+# %% [markdown]
+# ## Fork
+#
+# `fork` makes one **branch** for each item. Each branch begins with its own item, its **seed**, and goes on from
+# there. All of them stand on the same 58 tokens: the prompt and the plan.
+#
+# **Guess first.** How many of these 58 tokens does the engine compute again for the eight branches: 0, 58, or 8
+# times 58 = 464?
+
+# %%
+before = root.request.cost.prefilled
+threads = engine.fork(root, [(control.thread, *item) for item in plan.items])
+assert root.position == 58
+again = root.request.cost.prefilled - before
+print(f"{len(threads)} branches from position {root.position}, {again} tokens computed again")
+assert again == 0
+
+# %% [markdown]
+# None. The branches *look at* what the root wrote, and nobody writes there any more, so one copy is enough for all.
+# That copy is the **KV cache** (chapter 2), and how it is shared is chapter 4.
+#
+# ## Decode side by side
+#
+# Now every branch thinks its own thought. In each forward pass **every branch gets one token**.
+#
+# **Guess first.** The longest branch will write 20 tokens, and all eight together 125. How many forward passes?
+
+# %%
+before = root.request.cost.steps
+engine.decode(threads, until=control.ends)
+passes = root.request.cost.steps - before
+written = [len(thread.completion.tokens) for thread in threads]
+for thread in threads:
+    print(thread.text)
+print(f"\n{sum(written)} tokens in {passes} forward passes")
+assert "hit" in threads[-1].text
+
+# %%
+assert sum(written) == 125 and passes == max(written) == 20
+draw.tree(*threads, title="Who wrote what, and at which position")
+
+# %% [markdown]
+# As many passes as the longest branch has tokens. Seven branches missed, the last one hit. In the picture each bar
+# is a **span**: a run of tokens written by one branch. All eight begin at the same position, because all of them
+# are *the text after the plan*: none knows of the others.
+#
+# Is a pass with eight branches as fast as a pass with one? Nearly, on most machines, and chapter 1 says why.
+#
+# ## Join
+#
+# The branches have to become one thought again: someone must read all eight and write the answer. There are two
+# published ways to do that, and most of this course is about the difference.
+#
+# - **Re-prefill** (ThreadWeaver). Write the eight texts one after the other and let the model read them as ordinary
+#   text. What it had computed of seven branches is thrown away and computed again.
+# - **Stitch** (Multiverse). Let the model attend to what the branches left in the cache, as it is. Nothing is
+#   computed again. But no ordinary text looks like this: eight passages that stand at the *same* positions.
+#
+# `keep=True` joins a copy, so the same branches can be joined both ways.
+#
+# **Guess first.** Which one computes more, and do the two lead to the same answer?
+
+# %%
+joined = {}
+for how in ("stitch", "reprefill"):
+    joined[how] = engine.join(root, threads, how, then=[control.join], keep=True)
+    engine.decode([joined[how]], until=control.ends)
+    cost = joined[how].join_cost
+    print(f"{how:10} next position {joined[how].joined_at:3}   computed again {cost['recomputed']:3}", end="   ")
+    print(joined[how].completion.text)
+
+# %%
+assert (joined["stitch"].joined_at, joined["reprefill"].joined_at) == (82, 215)
+assert (joined["stitch"].join_cost["recomputed"], joined["reprefill"].join_cost["recomputed"]) == (0, 138)
+assert joined["stitch"].completion.text == joined["reprefill"].completion.text
+draw.tree(joined["stitch"], title="stitch")
+
+# %%
+draw.tree(joined["reprefill"], title="re-prefill")
+
+# %% [markdown]
+# Same answer, and the cost differs: stitch computed nothing again, re-prefill 138 tokens. Compare the two pictures.
+# Stitched, the conclusion goes on after the *longest* branch, at position 82. Prefilled again, it stands where it
+# would stand in one long text, at 215, and everything but the first branch has become a new span: the same words,
+# computed anew, this time seeing the branches before them.
+#
+# This model was trained for both joins. A model that was not fails at the one it does not know: chapter 7 measures
+# it.
+#
+# ## What did it cost?
+#
+# Three numbers, and they are three different things:
+#
+# - **total tokens**: how much was decoded in all. It is what you pay for.
+# - **critical path**: how many tokens had to be decoded one after the other. It is how long you wait.
+# - **position**: where the next token stands. It is what the model's context length limits.
+
+# %%
+conclusion = len(joined["stitch"].completion.tokens)
+total = len(root.tokens) + sum(written) + conclusion
+path = joined["stitch"].critical
+print(f"in one line: critical path {line.critical}, total {line.request.cost.decoded}, position {line.position}")
+print(f"forked:      critical path {path}, total {total}, position {joined['stitch'].position}")
+
+# %%
+assert line.critical == line.request.cost.decoded == 175
+assert (path, total) == (90, 195)
+assert path == len(root.tokens) + max(written) + conclusion
+assert path < 0.55 * line.critical  # about half the wait ...
+assert total > line.request.cost.decoded  # ... for a little more work
+assert joined["stitch"].position < line.position
+
+# %% [markdown]
+# About half the wait, for a little more work. With this tiny puzzle the branches are short, so that is all there is
+# to win. With longer branches it is more, and exercise 0.1 lets you work it out for any tree.
+#
+# ## Step through it
+#
+# What you saw is the end. The engine recorded every step, and a **trace** plays it back. Both joins run side by
+# side below. Press play, or step with the arrow keys; the marks under the slider are the fork and the join. Point at
+# a token to see what it attends to.
+#
+# Stop at the join. Which counters differ between left and right, and where does the next token stand?
+
+# %%
+from miniapr.stepper import Trace
+
+
+def run(how):
+    """The same as above in one go, on an engine of its own: its trace."""
+    engine = miniapr.Engine(bundle.model, tokenizer, num_blocks=64)
+    engine.run(miniapr.adaptive(prompt, control, how))
+    return Trace.of(engine, title=how)
+
+
+run("stitch") | run("reprefill")
+
+# %% [markdown]
+# ## What the chapters are about
+#
+# | | you will know | the words |
+# |---|---|---|
+# | 1 | what a decoder computes, and why writing one token takes as long as writing eight | roofline |
+# | 2 | how the past is kept instead of computed again | KV cache, block, slot |
+# | 3 | how attention reads that memory, in Python, C++ and CUDA | paged attention |
+# | 4 | how eight branches share one past | fork, span, view |
+# | 5 | how they are computed in one pass, and when it stops being free | batching, log-sum-exp |
+# | 6 | joining by reading again | re-prefill |
+# | 7 | joining without reading again | stitch, positions, shifted keys |
+# | 8 | what went wrong in real engines, and tests that find it | properties |
+#
+# ## Exercises
+#
+# `miniapr learn init` makes a folder with your exercises, `miniapr learn` shows where you stand. Work in your own
+# editor; check as often as you like. `miniapr learn hint 0.1` gives a hint, one more each time.
+#
+# - **0.1 What did it cost?** Total and critical path of any tree. `miniapr learn check 0.1`
+# - **0.2 Four calls.** Write this chapter's run as a function. `miniapr learn check 0.2`
+# - **0.3 One counter for three things** (F48). An engine stopped branches far too early. Find out why.
+#   `miniapr learn check 0.3`
+# - **0.4 Whoever comes first** (F64). The same branches, another answer each time. `miniapr learn check 0.4`
+#
+# ## References
+#
+# - Yang et al. 2025, *Multiverse: Your Language Models Secretly Decide How to Parallelize and Merge Generation*:
+#   plan, paths, stitch.
+# - Lian et al. 2025, *ThreadWeaver: Adaptive Threading for Efficient Parallel Reasoning in Language Models*: the
+#   same shape, joined by re-prefill.
+# - Pan et al. 2025, *Learning Adaptive Parallel Reasoning with Language Models* (APR): the child's answer returns
+#   as a message; the name of the field.
+# - Rodionov et al. 2025, *Hogwild! Inference: Parallel LLM Generation via Concurrent Attention*: branches that see
+#   each other while they write.
+# - Gandhi et al. 2024, *Stream of Search (SoS): Learning to Search in Language*: Countdown as a testbed.

@@ -1,0 +1,122 @@
+"""Makes the notebooks from the chapters' sources, and runs them.
+
+    python tutorials/notebooks.py            write NN_name.ipynb for every NN_name.py
+    python tutorials/notebooks.py 4 7        only chapters 4 and 7
+    python tutorials/notebooks.py --run 4    run it too, from top to bottom, and say how long it took
+
+The sources are Python in the percent format, so they can be read, compared and checked like all other code. A
+notebook has no outputs: what a reader sees was computed on the reader's machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+import miniapr
+
+HERE = Path(__file__).parent
+PACKAGE = Path(miniapr.__file__).parent
+CELL = 120  # seconds that one cell may take; a chapter takes less than 120 on a laptop
+
+
+def sources(chapters: list[int] | None = None) -> list[Path]:
+    """The chapters in order: all of them, or those asked for. Raises ValueError for a number that is not there."""
+    found = {int(file.name[:2]): file for file in sorted(HERE.glob("[0-9][0-9]_*.py"))}
+    for number in chapters or ():
+        if number not in found:
+            raise ValueError(f"no chapter {number}; there are {', '.join(map(str, found))}")
+    return [found[number] for number in chapters or found]
+
+
+def notebook(source: Path) -> NotebookNode:
+    """The same cells, with ids that do not change from one time to the next."""
+    made = jupytext.read(source, fmt="py:percent")
+    made.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    made.nbformat, made.nbformat_minor = 4, 5
+    for number, cell in enumerate(made.cells):
+        cell.id = f"cell-{number}"
+    return made
+
+
+def text(made: NotebookNode) -> str:
+    """As it is written to the file."""
+    return nbformat.writes(made) + "\n"
+
+
+def run(made: NotebookNode, folder: Path) -> NotebookNode:
+    """Every cell, in a fresh kernel and in ``folder``; returns it with its outputs. Raises for the first error."""
+    nbformat.validate(made)
+    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    client = NotebookClient(made, timeout=CELL, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client.extra_arguments = ["--log-level=ERROR"]
+    return client.execute(env=environment)
+
+
+def key(made: NotebookNode) -> str:
+    """Changes with the cells and with everything in the package that they may use."""
+    digest = hashlib.sha256(text(made).encode())
+    for file in sorted(PACKAGE.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _place(source: Path) -> Path:
+    return HERE.parent / "build" / "chapters" / f"{source.stem}-{key(notebook(source))}.ipynb"
+
+
+def keep(source: Path, made: NotebookNode) -> NotebookNode:
+    """Remember a run chapter, and forget its older runs."""
+    place = _place(source)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for old in place.parent.glob(f"{source.stem}-*.ipynb"):
+        old.unlink(missing_ok=True)
+    nbformat.write(made, place)
+    return made
+
+
+def kept(source: Path) -> NotebookNode | None:
+    """The chapter with its outputs, if it was run since anything changed."""
+    place = _place(source)
+    return nbformat.read(place, as_version=4) if place.is_file() else None
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Make the notebooks from the chapters' sources.")
+    parser.add_argument("chapters", nargs="*", type=int, help="default: all")
+    parser.add_argument("--run", action="store_true", help="run them too")
+    args = parser.parse_args(words)
+    try:
+        files = sources(args.chapters)
+    except ValueError as error:
+        parser.error(str(error))
+    for file in files:
+        made = notebook(file)
+        file.with_suffix(".ipynb").write_text(text(made), encoding="utf-8")
+        line = f"{file.stem}: {len(made.cells)} cells"
+        if args.run:
+            began = time.perf_counter()
+            with tempfile.TemporaryDirectory() as folder:
+                keep(file, run(made, Path(folder)))
+            line += f", ran in {time.perf_counter() - began:.0f} s"
+        print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
