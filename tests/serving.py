@@ -26,9 +26,13 @@ PROMPT = "8 7 3 -> 29 :"
 class Running:
     """A server at work. ``url`` is its root."""
 
-    def __init__(self, service: Service, url: str, key: str | None) -> None:
-        self.service, self.url, self.key = service, url, key
+    def __init__(self, service: Service, server: uvicorn.Server, url: str, key: str | None) -> None:
+        self.service, self.server, self.url, self.key = service, server, url, key
         self.engine = service.loop.engine
+
+    def stop(self) -> None:
+        """As a signal would tell it: finish, take nothing new."""
+        self.server.should_exit = True
 
     def open(self, path: str, body: Any = None, **headers: str) -> Any:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
@@ -86,7 +90,7 @@ def serving(
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        yield Running(service, f"http://127.0.0.1:{listening.getsockname()[1]}/v1", key)
+        yield Running(service, server, f"http://127.0.0.1:{listening.getsockname()[1]}/v1", key)
     finally:
         server.should_exit = True
         thread.join(30)

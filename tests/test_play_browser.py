@@ -235,7 +235,11 @@ def test_the_widget_answers_from_the_kernel() -> None:
     widget = session.widget()
     widget._handle_custom_msg({"line": "fork 3"}, [])
     assert session.history == ["fork 3"] and widget.state["history"] == ["fork 3"]
-    session.do("decode 2")
+    session.do("decode 2")  # from a cell: the widget shows it
+    assert widget.state["history"] == ["fork 3", "decode 2"]
+    session.undo()
+    assert widget.state["future"] == ["decode 2"]
+    session.redo()
     widget._handle_custom_msg({"line": "join stitch"}, [])
     assert session.history == ["fork 3", "decode 2", "join stitch"]
     turn = widget.state["turn"]
@@ -248,17 +252,20 @@ def test_the_widget_answers_from_the_kernel() -> None:
 
 
 MODEL = """async ([module, state]) => {
-  const waiting = [];
-  const model = {
+  const watchers = new Set();
+  window.model = {
     get: () => state,
-    once: (_, act) => waiting.push(act),
-    send: async ({ line }) => {
-      state = await kernel(line);
-      waiting.splice(0).forEach((act) => act());
+    set: (next) => {
+      state = next;
+      watchers.forEach((act) => act());
     },
+    on: (_, act) => watchers.add(act),
+    off: (_, act) => watchers.delete(act),
+    send: async ({ line }) => model.set(await kernel(line)),
   };
   const { default: widget } = await import(URL.createObjectURL(new Blob([module], { type: "text/javascript" })));
   window.stop = widget.render({ model, el: document.getElementById("play") });
+  window.watching = () => watchers.size;
 }"""
 
 
@@ -273,10 +280,13 @@ def test_the_widget_draws_what_the_kernel_says(browser: Any, play: Play) -> None
     say(page, "fork 3")
     assert play.session.history == ["fork 3"] and lanes(page) == 4
     assert "wrong" not in (page.locator(".answer").get_attribute("class") or "")
+    play.session.do("decode 2")  # from a cell
+    page.evaluate("model.set", play.state())
+    assert past(page) == ["start", "fork 3", "decode 2"]
     say(page, "level 6")
     say(page, "join stitch")
     assert "Solved" in page.locator(".solved").inner_text()
     page.evaluate("stop()")
-    assert page.locator(".graph").count() == 0
+    assert page.locator(".graph").count() == 0 and page.evaluate("watching()") == 0
     assert not seen.errors
     page.close()

@@ -172,6 +172,33 @@ def test_who_says_nothing_does_not_keep_others_waiting(server: Server) -> None:
             one.close()
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00",  # a browser that tries TLS
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"\x00" * 1000 + b"\r\n\r\n",
+    ],
+    ids=lambda said: repr(said[:12]),
+)
+def test_what_is_no_request_is_answered_by_an_error_or_not_at_all(server: Server, said: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as connection:
+        connection.sendall(said)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        try:
+            while part := connection.recv(65536):
+                answer += part
+        except ConnectionError:
+            pass
+    assert b" 200 " not in answer.split(b"\r\n")[0] and server.key.encode() not in answer
+    begin(server)
+
+
 def test_many_at_once(server: Server) -> None:
     name, states = begin(server), []
     ask(server, "POST", "/do", {"session": name, "line": "fork 2"})

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import make_engine, thought
 from hypothesis import given, settings
 from programs import Scenario, run, scenarios
 
@@ -80,3 +81,14 @@ def test_the_script_derives_the_engines_state_from_its_events(scenario: Scenario
         if int(step) not in seen:
             continue  # what was aborted after the last step
         assert drawn == seen[int(step)][1], f"step {step}"
+
+
+@pytest.mark.parametrize("how", ["stitch", "stitch_contiguous", "stitch_copied", "reprefill"])
+def test_its_counters_are_the_engines_own(how: str) -> None:
+    engine = make_engine(reuse_prefixes=False)
+    request = engine.submit(thought([1, 2, 3], how))
+    engine.wait(request)
+    found, cost = states(Trace.of(engine))["counters"], request.cost
+    names = ("decoded", "prefilled", "recomputed", "reused", "bytes_moved", "keys_shifted")
+    assert {name: found[name] for name in names} == {name: getattr(cost, name) for name in names}
+    assert found["passes"] == cost.steps and found["critical"] == request.branches[0].critical

@@ -12,7 +12,7 @@ computed again, nothing is moved. What is drawn is the straight line to the pres
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,7 @@ class Session:
         self.root = source.start(tokens, replace(sampling or Sampling(), logprobs=5), commands.LIMITS)
         source.settle(self.root)
         self.focus = self.root.id
+        self.watchers: list[Callable[[], None]] = []  # told after every change
         self._past = [self._moment("start", "", begun, Cost())]
         self._future: list[Moment] = []  # the next one first
 
@@ -142,6 +143,11 @@ class Session:
     def _go(self) -> None:
         self.engine.checkout(self.now.commit)
         self.focus = self.now.focus
+        self._tell()
+
+    def _tell(self) -> None:
+        for told in self.watchers:
+            told()
 
     def undo(self, count: int = 1) -> str:
         """Go back ``count`` commands. Raises ValueError if there are none."""
@@ -191,6 +197,7 @@ class Session:
             self.engine.forget(moment.commit)
         self._future.clear()
         self._past.append(self._moment(f"{name.lower()} {rest}".strip(), said, begun, before))
+        self._tell()
         return said
 
     def play(self, *lines: str) -> Session:

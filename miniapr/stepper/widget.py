@@ -16,6 +16,8 @@ def widget(play: Play) -> Any:
     except ImportError as error:
         raise ImportError("the live stepper in a notebook needs anywidget: pip install 'miniapr[notebook]'") from error
 
+    session = play.session
+
     class Stepper(anywidget.AnyWidget):
         _esm = script(*FILES, "levels.js", "live.js", "notebook.js")
         _css = style("stepper.css", "live.css")
@@ -23,11 +25,26 @@ def widget(play: Play) -> Any:
 
         def __init__(self) -> None:
             super().__init__(state=play.state() | {"turn": 0})
+            self.answering = False
             self.on_msg(self._told)
+            play.session.watchers.append(self._look)
 
         def _told(self, _: Any, message: Any, __: Any) -> None:
             line = message.get("line") if isinstance(message, dict) else None
-            if isinstance(line, str):  # the turn: an answer that is like the last one is an answer too
-                self.state = play.do(line) | {"turn": self.state["turn"] + 1}
+            if isinstance(line, str):
+                self.answering = True
+                try:
+                    self._show(play.do(line))
+                finally:
+                    self.answering = False
+
+        def _look(self) -> None:
+            """The session was driven from a cell."""
+            if not self.answering:
+                self._show(play.state(f"`{session.now.command}`"))
+
+        def _show(self, state: dict[str, Any]) -> None:
+            # Every state has a number of its own, so that an answer like the last one arrives too.
+            self.state = state | {"turn": self.state["turn"] + 1}
 
     return Stepper()

@@ -96,7 +96,7 @@ export function live(root, send) {
   }
 
   run("");
-  return { run, destroy: () => [view, level].forEach((part) => part?.destroy()) };
+  return { show, destroy: () => [view, level].forEach((part) => part?.destroy()) };
 }
 
 /** A button for each branch: press one to work on it and what is below it. */

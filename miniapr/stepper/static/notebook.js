@@ -4,15 +4,25 @@ import { live } from "./live.js";
 
 const widget = {
   render({ model, el }) {
+    let waiting = null; // who sent a command and gets the next state; else the session was driven from a cell
     const send = (line) => {
       if (!line) return Promise.resolve(model.get("state"));
       return new Promise((done) => {
-        model.once("change:state", () => done(model.get("state")));
+        waiting = done;
         model.send({ line });
       });
     };
     const page = live(el, send);
-    return () => page.destroy();
+    const changed = () => {
+      const [answer, state] = [waiting, model.get("state")];
+      waiting = null;
+      answer ? answer(state) : page.show(state, "");
+    };
+    model.on("change:state", changed);
+    return () => {
+      model.off("change:state", changed);
+      page.destroy();
+    };
   },
 };
 
