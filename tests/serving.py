@@ -65,7 +65,7 @@ class Running:
         """Whether soon nobody is served and nothing is held but the prefix cache, which can let all of it go."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if not self.service.open and self.service.loop.ask(lambda: nothing_held(self.engine)).result(20):
+            if not self.service.loop.open and self.service.loop.ask(lambda: nothing_held(self.engine)).result(20):
                 return True
             time.sleep(0.02)
         return False

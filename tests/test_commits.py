@@ -64,6 +64,22 @@ def test_undone_branches_are_said_to_be_and_come_back() -> None:
     assert engine.pool.free == len(engine.pool)
 
 
+def test_text_that_was_still_to_be_computed_again_is_counted_as_that() -> None:
+    engine = make_engine()
+    root, branches = tree(engine, 3)
+    for branch in branches:
+        engine.settle(branch)
+    joined = engine.join(root, branches, "reprefill", then=[5])
+    made, cost = engine.commit(root), root.request.cost
+    again = cost.recomputed
+    engine.settle(joined)
+    again = cost.recomputed - again
+    assert again == 6  # two branches of three tokens
+    engine.checkout(made)
+    engine.settle(joined)
+    assert cost.recomputed == 2 * again
+
+
 def test_a_commit_gives_way_when_there_is_no_room_and_can_still_be_checked_out() -> None:
     engine = make_engine(num_blocks=8, block_size=3, reuse_prefixes=False)
     root = engine.settle(engine.start([1, 2, 3, 4]))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import miniapr
 from miniapr.stepper.play import Play
-from miniapr.stepper.serve import LARGEST, SESSIONS, Server
+from miniapr.stepper.serve import LARGEST, SESSIONS, Handler, Server
 from miniapr.stepper.session import Session
 
 
@@ -170,6 +170,14 @@ def test_who_says_nothing_does_not_keep_others_waiting(server: Server) -> None:
     finally:
         for one in silent:
             one.close()
+
+
+def test_who_says_nothing_is_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Handler, "timeout", 0.3)
+    for said in (b"", b"POST /open HTTP/1.1\r\nHost:"):
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as connection:
+            connection.sendall(said)
+            assert connection.recv(1) == b""
 
 
 @pytest.mark.parametrize(

@@ -326,6 +326,15 @@ def test_random_disconnects_leave_nothing(server: Running) -> None:
     assert server.complete(miniapr=PARALLEL)["choices"] == said
 
 
+def test_who_does_not_read_holds_no_place(endless: Any) -> None:
+    """A client that asks and never reads: its request ends, and the next one is let in."""
+    with serving(miniapr.load(endless), limits=ServerLimits(requests=1)) as server:
+        with raw(server, {"stream": True, "max_tokens": 1500, "logprobs": 20, "n": 4}):  # far more than buffers hold
+            time.sleep(0.1)
+            assert server.idle(60)
+            assert server.ask("/completions", {"model": server.service.name, "prompt": PROMPT})[0] == 200
+
+
 # Who may do what
 
 
@@ -396,7 +405,7 @@ def test_a_stop_of_the_server_ends_what_runs(endless: Any) -> None:
 def test_a_stop_lets_what_is_nearly_done_finish(bundle: Bundle) -> None:
     with serving(bundle) as server, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(server.complete, miniapr=PARALLEL)
-        while not server.service.open:
+        while not server.service.loop.open:
             time.sleep(0.001)
         server.stop()
         assert answer.result(20)["choices"][0]["finish_reason"] == "stop"

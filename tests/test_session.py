@@ -175,6 +175,12 @@ def test_after_undo_the_same_commands_say_the_same(how: str) -> None:
     assert straight.root.text == text
     session.engine.settle(session.root)
     straight.engine.settle(straight.root)
+    # What was undone and can no longer be redone holds nothing.
+    session.do("undo")
+    session.do("write a")
+    straight.do("undo")
+    straight.do("write a")
+    assert session.engine.pool.free == straight.engine.pool.free
     assert distance(session.root.logits, straight.root.logits) < 1e-12
 
 

@@ -412,13 +412,13 @@ for name, rows in measured.items():
 eight = {n: t["8 rows share 4096 tokens"].microseconds / t["1 rows share 4096 tokens"].microseconds
          for n, t in measured.items()}  # fmt: skip
 print({name: f"{ratio:.1f} times" for name, ratio in eight.items()})
-assert eight["mine"] > 3  # about eight, on a machine with nothing else to do
+assert eight["mine"] > 2
 
 # %% [markdown]
-# Yours takes about eight times as long: each row goes through all of the text for itself, though it is the same text.
-# The shipped kernel (if it is compiled here) takes far less than eight times, since it reads each run **once** for
-# all rows that see it. Nothing in your plan was in the way; the plan already says that the rows share. Chapter 5 does
-# it.
+# With yours, eight rows take several times as long as one: each row goes through all of the text for itself, though
+# it is the same text. (Not quite eight times, as the second row finds much of it in the processor's cache.) The
+# shipped kernel, if it is compiled here, takes far less: it reads each run **once** for all rows that see it. The
+# plan says already that the rows share. Chapter 5 makes use of it.
 #
 # What else does the shipped one do? It works on tiles of several rows and many tokens that stay in registers, picks
 # its instructions when the program starts, and shares the work out to threads. It is `csrc/attention.cpp` and the
@@ -446,8 +446,8 @@ print(f"what has changed {time.perf_counter() - begun:.1f} s")
 row = [row for row in ops.check(chunks).rows if row.operation == "paged_attention"]
 print(*row, sep="\n")
 assert all(one.ok for one in row)
-for name, rows in (("512", ops.load("auto")), ("64", chunks)):
-    print(f"chunks of {name:4} {attention_times(rows)['8 rows share 4096 tokens'].microseconds:6.0f} us")
+for name, use in ((f"{shipped.name}, as it came", shipped), ("chunks of 64", chunks)):
+    print(f"{name:20} {attention_times(use)['8 rows share 4096 tokens'].microseconds:6.0f} us")
 
 # %% [markdown]
 # Still right. Slower or faster? On your machine you have seen it; one run decides little, so run the cell again.
@@ -479,7 +479,8 @@ __global__ void attend_warp(Job j) {
     const int row = blockIdx.x, head = blockIdx.y, lane = threadIdx.x;
     const float scale = rsqrtf(float(j.D));
     SHARED(float, weights, [32]);
-    float top = __uint_as_float(0xff800000u), total = 0, value[8] = {};  // -infinity; dimensions lane, lane + 32, ...
+    float top = __uint_as_float(0xff800000u), total = 0;  // -infinity
+    float value[8] = {};  // dimensions lane, lane + 32, ...: room for 256
 
     for (int e = j.row_ptr[row]; e < j.row_ptr[row + 1]; ++e) {
         const int edge = j.row_edges[e], first = j.first[edge], end = first + j.visible[edge];
@@ -595,7 +596,7 @@ racing = backend(compile_cuda(emulated), "without the barrier")
 try:
     got = racing.paged_attention(*wide, awkward, torch.ones(1, 20), torch.zeros(1, 20), False)
     wrong = not torch.allclose(got, wanted, atol=1e-5)
-    print("rows that are wrong:", int(((got - wanted).abs().amax((1, 2)) > 1e-5).sum() + got.isnan().any(-1).any(-1).sum()))
+    print("rows that are wrong:", int((~torch.isclose(got, wanted, atol=1e-5)).flatten(1).any(-1).sum()), "of 40")
 except RuntimeError as error:
     wrong = True
     print(error)

@@ -141,7 +141,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
     async def metrics() -> Response:
         engine = service.loop.engine
         gauges = await asyncio.wrap_future(service.loop.ask(lambda: read_gauges(engine)))
-        return PlainTextResponse(service.metrics.text({"open_requests": service.open, **gauges}))
+        return PlainTextResponse(service.metrics.text({"open_requests": service.loop.open, **gauges}))
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -56,6 +56,8 @@ class EngineLoop:
         self.engine, self.metrics = engine, metrics
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._tickets: dict[int, Ticket] = {}  # by the request's number
+        # Each is changed by one thread only, so no lock is needed: submitted by the event loop's, ended by the engine's.
+        self._submitted = self._ended = 0
         self._stopping = False
         self._quiet = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -75,7 +77,13 @@ class EngineLoop:
     def alive(self) -> bool:
         return self._thread.is_alive() and not self._stopping
 
+    @property
+    def open(self) -> int:
+        """Requests that run or wait. Those whose clients have not read all yet do not count."""
+        return self._submitted - self._ended
+
     def submit(self, ticket: Ticket) -> None:
+        self._submitted += 1
         self._inbox.put(lambda: self._submit(ticket))
 
     def cancel(self, ticket: Ticket) -> None:
@@ -122,9 +130,11 @@ class EngineLoop:
             raise RuntimeError("the engine is stuck: nothing can be done for any of its requests")
 
     def _submit(self, ticket: Ticket) -> None:
-        if not ticket.cancelled:
-            ticket.request = self.engine.submit(ticket.program, ticket.limits)
-            self._tickets[ticket.request.id] = ticket
+        if ticket.cancelled:
+            self._ended += 1
+            return
+        ticket.request = self.engine.submit(ticket.program, ticket.limits)
+        self._tickets[ticket.request.id] = ticket
 
     def _cancel(self, ticket: Ticket) -> None:
         if ticket.request:
@@ -144,8 +154,12 @@ class EngineLoop:
         posts = [(self._tickets[number].inbox, parcel) for number, parcel in parcels.items()]
         for number, parcel in parcels.items():
             if parcel[-1].kind in ENDED and parcel[-1].branch is None:
-                del self._tickets[number]
+                self._forget(number)
         self._post(posts)
+
+    def _forget(self, number: int) -> None:
+        del self._tickets[number]
+        self._ended += 1
 
     def _post(self, posts: list[tuple[asyncio.Queue[list[Event]], list[Event]]]) -> None:
         def put() -> None:
@@ -160,7 +174,7 @@ class EngineLoop:
     def _end_all(self, error: Exception) -> None:
         self._quiet = 0
         for number, ticket in list(self._tickets.items()):
-            del self._tickets[number]
+            self._forget(number)
             assert ticket.request
             ticket.request.error = error
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from ..engine.branch import Branch, Limits
 from ..engine.operations import All, Decode, Fork, Settle, Start
@@ -45,16 +45,29 @@ def _adaptive(setting: Setting) -> Program:
     return adaptive(setting.prompt.ids, setting.control, options.join, setting.sampling, options.branch_tokens)
 
 
-METHODS: dict[str, Callable[[Setting], Program]] = {"adaptive": _adaptive}
+def _skeleton(setting: Setting) -> Program:
+    from ..methods.skeleton import skeleton
+
+    options = setting.options
+    if setting.prompt.text is None:
+        raise ApiError(400, "the method 'skeleton' needs a question in text, not token ids", param="prompt")
+    more = {name: value for name, value in (("width", options.width), ("max_tokens", options.branch_tokens)) if value}
+    return skeleton(setting.prompt.text, setting.bundle.tokenizer, options.join, setting.sampling, **more)
+
+
+METHODS: dict[str, Callable[[Setting], Program]] = {"adaptive": _adaptive, "skeleton": _skeleton}
+
+
+def speaks(bundle: Bundle) -> bool:
+    """Whether it is a chat model, whose tokenizer has a template for conversations."""
+    return getattr(bundle.tokenizer, "template", None) is not None
 
 
 def methods_of(bundle: Bundle) -> list[str]:
-    """Those that the model can follow: a method of control tokens needs a model that has them."""
-    try:
-        Control.of(bundle.tokenizer, bundle.control)
-    except ValueError:
-        return []
-    return list(METHODS)
+    """Those that the model can follow: by its own control tokens, or by being prompted to."""
+    control = {field.name for field in fields(Control)} <= set(bundle.control)
+    can = {"adaptive": control, "skeleton": speaks(bundle)}
+    return [name for name in METHODS if can[name]]
 
 
 @dataclass
@@ -131,8 +144,7 @@ def prepare(
     if max_tokens is not None:
         _at_most(answers * max_tokens, limits.tokens, "max_tokens", f"for {answers} answers together, ")
     tokens = limits.tokens if max_tokens is None else answers * max_tokens
-    eos = bundle.control.get("eos")
-    ends = frozenset() if eos is None or body.ignore_eos else frozenset((bundle.tokenizer.id(eos),))
+    ends = frozenset[int]() if body.ignore_eos else _ends(bundle)
     sampling = _sampling(body, logprobs)
     return Work(
         prompts,
@@ -144,6 +156,14 @@ def prepare(
         body.include_stop_str_in_output,
         max_tokens,
         _method(bundle, options, sampling) if options else None,
+    )
+
+
+def _ends(bundle: Bundle) -> frozenset[int]:
+    """What ends a text of this model."""
+    eos = bundle.control.get("eos")
+    return frozenset(() if eos is None else (bundle.tokenizer.id(eos),)) | getattr(
+        bundle.tokenizer, "ends", frozenset()
     )
 
 
@@ -162,7 +182,7 @@ def _sampling(body: Asked, logprobs: int) -> Sampling:
 def _method(bundle: Bundle, options: Parallel, sampling: Sampling) -> Callable[[Prompt], Program]:
     known = methods_of(bundle)
     if options.method not in known:
-        can = f"it can do {', '.join(known)}" if known else "it has no control tokens to fork by"
+        can = f"it can do {', '.join(known)}" if known else "it has neither control tokens nor a chat template"
         message = f"model {bundle.name} cannot do the method {options.method!r}: {can}"
         raise ApiError(400, message, param="miniapr.method")
     return lambda prompt: METHODS[options.method](Setting(bundle, prompt, options, sampling))

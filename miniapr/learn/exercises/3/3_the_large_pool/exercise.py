@@ -1,0 +1,38 @@
+"""Where a number lies in the pool."""
+
+from __future__ import annotations
+
+
+class Int32:
+    """A number of 32 bits, as in C++ on most machines: too large a result goes on from the other end."""
+
+    def __init__(self, value: int) -> None:
+        self.value = (value + 2**31) % 2**32 - 2**31
+
+    def __add__(self, other: Int32) -> Int32:
+        return Int32(self.value + other.value)
+
+    def __mul__(self, other: Int32) -> Int32:
+        return Int32(self.value * other.value)
+
+
+def offset(block: int, head: int, d: int, slot: int, heads: int, D: int, size: int) -> int:
+    """Of number ``d`` of the key in ``slot`` of a block, in a pool [blocks, heads, D, size]."""
+    # <solution>
+    return ((block * heads + head) * D + d) * size + slot
+    # </solution>
+    # <stub>
+    # start = Int32(block) * Int32(heads) * Int32(D) * Int32(size)
+    # inside = (Int32(head) * Int32(D) + Int32(d)) * Int32(size) + Int32(slot)
+    # return (start + inside).value
+    # </stub>
+
+
+def first_wrong(heads: int, D: int, size: int) -> int:
+    """The first block in which an offset does not fit into 32 bits with a sign."""
+    # <solution>
+    return 2**31 // (heads * D * size)
+    # </solution>
+    # <stub>
+    # raise NotImplementedError
+    # </stub>
