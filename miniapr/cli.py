@@ -71,7 +71,8 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     problem.add_argument("--random", action="store_true", help="draw a problem, from --seed")
     problem.add_argument("--prompt", help="what to think about, for a language model")
     model = parser.add_argument_group("model")
-    model.add_argument("--model", default="countdown", help="name of a shipped model, or a folder")
+    model.add_argument("--model", default="countdown", help="a name that `miniapr models` lists, a folder, a .gguf")
+    model.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the weights")
     model.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
     model.add_argument("--top-k", type=int, default=0, help="0: all")
     model.add_argument("--top-p", type=float, default=1.0)
@@ -79,8 +80,10 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--seed", type=int, default=0, help="of sampling and of --random")
     engine = parser.add_argument_group("engine")
     engine.add_argument("--backend", choices=("auto", "reference", "cpp"), default="auto")
-    engine.add_argument("--width", type=int, default=64, help="how many branches a fork may have")
-    engine.add_argument("--max-tokens", type=int, default=1000, help="of each stretch of decoding (16 such in all)")
+    engine.add_argument("--width", type=int, help="how many branches a fork may have (64; with --prompt 8)")
+    engine.add_argument(
+        "--max-tokens", type=int, help="of each stretch of decoding, 16 such in all (1000; with --prompt 128)"
+    )
     engine.add_argument("--blocks", type=int, default=256, help="blocks in the pool")
     engine.add_argument("--block-size", type=int, default=16, help="tokens in a block")
     engine.add_argument("--threads", type=int, help="CPU threads")
@@ -133,6 +136,10 @@ def _say_warning(message: Warning | str, *_: object) -> None:
 def _compare(args: argparse.Namespace) -> int:
     from .show.command import compare
 
+    if args.width is None:
+        args.width = 8 if args.prompt else 64
+    if args.max_tokens is None:
+        args.max_tokens = 128 if args.prompt else 1000
     return compare(args)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import Tensor
 
@@ -78,33 +79,77 @@ class Comparison:
     total_tokens: int = 0
 
 
+class Method(Protocol):
+    """A way of thinking that forks: how it begins, and what is done before, in and after the branches."""
+
+    @property
+    def prompt(self) -> Sequence[int]: ...
+
+    @property
+    def then(self) -> Sequence[int]:
+        """What a joined branch goes on with."""
+        ...
+
+    def plan(self, root: Branch) -> Program:
+        """Think up to the fork. Gives the branches; none if it came to an end without a fork."""
+        ...
+
+    def think(self, thread: Branch) -> Program: ...
+
+    def conclude(self, joined: Branch, how: str) -> Program:
+        """Think to the end; ``how`` to join if it forks again."""
+        ...
+
+
+@dataclass(frozen=True)
+class ByControl:
+    """``adaptive`` as a Method: the model decides, by control tokens."""
+
+    prompt: Sequence[int]
+    control: Control
+    how: str = "stitch"
+    max_tokens: int | None = None
+
+    @property
+    def then(self) -> Sequence[int]:
+        return (self.control.join,)
+
+    def plan(self, root: Branch) -> Program:
+        (done,) = yield Decode([root], until=self.control.ends, max_tokens=self.max_tokens)
+        planned = done.finish == "stop" and root.tokens[-1] == self.control.plan_end
+        branches: list[Branch] = (yield from fork_plan(root, self.control)) if planned else []
+        if planned and not branches and (yield from append(root, self.control.join)):  # a plan that cannot be followed
+            yield from think(root, self.control, self.how, self.max_tokens)
+        return branches
+
+    def think(self, thread: Branch) -> Program:
+        yield from think_thread(thread, self.control, self.how, self.max_tokens)
+
+    def conclude(self, joined: Branch, how: str) -> Program:
+        yield from think(joined, self.control, how, self.max_tokens)
+
+
 def compare(
     engine: Engine,
     result: Comparison,
-    prompt: Sequence[int],
-    control: Control,
+    method: Method,
     joins: Sequence[str] = JOINS,
     sampling: Sampling | None = None,
-    max_tokens: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Program:
     """A program that fills ``result``. The model plans and the branches think once; then every join starts
     from the same parent and the same branches, which none of them changes."""
-    root = yield Start(prompt, sampling or Sampling())
+    root = yield Start(method.prompt, sampling or Sampling())
     try:
-        (done,) = yield Decode([root], until=control.ends, max_tokens=max_tokens)
-        planned = done.finish == "stop" and root.tokens[-1] == control.plan_end
-        branches: list[Branch] = (yield from fork_plan(root, control)) if planned else []
+        branches: list[Branch] = yield from method.plan(root)
         if not branches:  # easy enough to answer at once, or a plan that cannot be followed
-            if planned and (yield from append(root, control.join)):
-                yield from think(root, control, joins[0], max_tokens)
             return
         result.fork_position = root.position
         seeds = [engine.tokenizer.decode(branch.tokens) for branch in branches]
     finally:  # also when it is interrupted
         result.before, result.critical_path, result.total_tokens = root.text, root.critical, root.request.cost.decoded
     try:
-        yield All([think_thread(branch, control, joins[0], max_tokens) for branch in branches])
+        yield All([method.think(branch) for branch in branches])
     finally:
         result.threads = [_thread(branch, seed) for branch, seed in zip(branches, seeds, strict=True)]
         longest, decoded = max(branch.critical for branch in branches), root.request.cost.decoded
@@ -113,8 +158,8 @@ def compare(
     logprobs: dict[str, Tensor] = {}
     for how in joins:
         try:
-            logprobs[how], result.joins[how] = yield from _conclude(root, branches, control, how, max_tokens, clock)
-        except ValueError as error:  # no room in the context
+            logprobs[how], result.joins[how] = yield from _conclude(root, branches, method, how, clock)
+        except ValueError as error:  # no room in the context, or keys that cannot be moved
             result.left_out[how] = str(error)
     for first in list(result.joins.values())[:1]:
         result.critical_path, result.total_tokens = longest + first.tokens, decoded + first.tokens
@@ -123,23 +168,18 @@ def compare(
 
 
 def _conclude(
-    root: Branch,
-    branches: Sequence[Branch],
-    control: Control,
-    how: str,
-    max_tokens: int | None,
-    clock: Callable[[], float],
+    root: Branch, branches: Sequence[Branch], method: Method, how: str, clock: Callable[[], float]
 ) -> Program:
     """Join in one way beside the root, and think to the end. Gives the log-probabilities of the first token
     and the Joined."""
     begun = clock()
-    joined: Branch = yield Join(root, branches, how, then=(control.join,), keep=True)
+    joined: Branch = yield Join(root, branches, how, then=method.then, keep=True)
     yield Settle([joined])
     seconds = clock() - begun
     assert joined.logits is not None and joined.join_cost is not None
     logprobs = joined.logits.double().log_softmax(-1)
     mark, position, cost, before = len(joined.history), joined.joined_at, joined.join_cost, joined.critical
-    yield from think(joined, control, how, max_tokens)  # which may fork and join again
+    yield from method.conclude(joined, how)  # which may fork and join again
     found = Joined(
         position=position,
         tokens_recomputed=cost["recomputed"],

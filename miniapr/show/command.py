@@ -11,6 +11,7 @@ import torch
 
 from ..engine.sampling import Sampling
 from ..model.bundle import Bundle, load
+from ..model.checkpoint import DTYPES
 from ..stepper.trace import Trace
 from ..tasks.countdown import Problem, Ranges, draw
 from .interrupt import Interrupt
@@ -32,8 +33,13 @@ def compare(args: argparse.Namespace) -> int:
     with Interrupt() as interrupt:
         options = _options(args)
         _check_outputs(args)
-        bundle = load(args.model)
+        bundle = load(args.model, DTYPES[args.dtype])
         set_threads(args.threads, bundle)
+        if args.prompt is not None:
+            from .prompted import compare_prompted
+
+            interrupted = compare_prompted(args, bundle, options, interrupt)
+            return INTERRUPTED if interrupted and interrupt.requested else 0
         run = Run(bundle, _problem(args, bundle), options)
         guide = None
         if args.step:

@@ -15,7 +15,7 @@ from ..engine.operations import Fork, Join, Release, Settle, Start
 from ..engine.request import Program, Request
 from ..engine.sampling import Sampling
 from ..methods.adaptive import adaptive
-from ..methods.compare import JOINS, compare
+from ..methods.compare import JOINS, ByControl, compare
 from ..methods.grammar import Control
 from ..model.bundle import Bundle
 from ..stepper.trace import Trace
@@ -107,10 +107,8 @@ class Run:
         program = compare(
             self.engine,
             self.report.comparison,
-            self._prompts["adaptive"],
-            self.control,
+            ByControl(self._prompts["adaptive"], self.control, max_tokens=self.options.max_tokens),
             sampling=self.options.sampling,
-            max_tokens=self.options.max_tokens,
             clock=guide.clock if guide else time.perf_counter,
         )
         request = self._submit(guide.wrap(program) if guide else program)

@@ -6,6 +6,8 @@ that they can be printed anywhere.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -117,17 +119,24 @@ def _coloured(text: str) -> Text:
 def joins_table(report: Report, width: int = 80) -> Table:
     """One column a join, one row a quantity; ``width`` is the window's."""
     joins = report.comparison.joins
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("", style="dim", width=LABELS)
-    each = min(24, max(10, (width - LABELS - 3) // len(joins) - 1))
-    for how in joins:
-        table.add_column(TITLES[how], justify="right", width=each, overflow="fold")
+    table = join_columns(joins, width)
     for label, show in ROWS.items():
         table.add_row(label, *[show(joined) for joined in joins.values()])
     table.add_section()
     table.add_row("conclusion", *[Text(_conclusion(joined.text)) for joined in joins.values()])
     table.add_row("answer", *[Text(extract_answer(joined.text) or "none", "bold") for joined in joins.values()])
     table.add_row("verdict", *[_verdict(report, joined.text) for joined in joins.values()])
+    return table
+
+
+def join_columns(joins: Iterable[str], width: int) -> Table:
+    """An empty table with a column for each join."""
+    names = list(joins)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("", style="dim", width=LABELS)
+    each = min(24, max(10, (width - LABELS - 3) // len(names) - 1))
+    for how in names:
+        table.add_column(TITLES[how], justify="right", width=each, overflow="fold")
     return table
 
 

@@ -18,16 +18,16 @@ def see_joins(report: Report) -> list[str]:
     joins = report.comparison.joins
     sentences = []
     if {"stitch", "reprefill"} <= joins.keys():
-        sentences.append(_stitch_and_reprefill(joins["stitch"], joins["reprefill"]))
+        sentences.append(stitch_and_reprefill(joins["stitch"], joins["reprefill"]))
     if {"stitch_contiguous", "stitch_copied"} <= joins.keys():
         no_room = any(event.kind == "fallback" for event in report.events)
-        sentences.append(_turned_and_copied(joins["stitch_contiguous"], joins["stitch_copied"], no_room))
+        sentences.append(turned_and_copied(joins["stitch_contiguous"], joins["stitch_copied"], no_room))
     if len(joins) > 1:
         sentences.append(_answers(report))
     return sentences
 
 
-def _stitch_and_reprefill(stitch: Joined, again: Joined) -> str:
+def stitch_and_reprefill(stitch: Joined, again: Joined) -> str:
     return (
         f"Stitch recomputed {_tokens(stitch.tokens_recomputed)} and took over {stitch.tokens_reused}; re-prefill "
         f"recomputed {again.tokens_recomputed} and took {_ratio(again.seconds, stitch.seconds)} "
@@ -35,7 +35,7 @@ def _stitch_and_reprefill(stitch: Joined, again: Joined) -> str:
     )
 
 
-def _turned_and_copied(turned: Joined, copied: Joined, no_room: bool) -> str:
+def turned_and_copied(turned: Joined, copied: Joined, no_room: bool) -> str:
     if no_room:
         return "The pool had no room for copies: stitch copied turned the query instead, like stitch contiguous."
     if not copied.bytes_moved:

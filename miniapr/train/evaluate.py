@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from miniapr.engine.engine import Engine
-from miniapr.methods.compare import Comparison, compare
+from miniapr.methods.compare import ByControl, Comparison, compare
 from miniapr.methods.grammar import Control
 from miniapr.model import checkpoint
 from miniapr.model.tokenizer import Tokenizer
@@ -60,8 +60,8 @@ def answer_all(engine: Engine, problems: Sequence[Problem], mode: str, joins: Se
     requests = []
     for problem in problems:
         result = Comparison()
-        prompt = vocabulary.encode(prompt_words(problem, mode))
-        requests.append(engine.submit(compare(engine, result, prompt, control, joins, max_tokens=1000)))
+        method = ByControl(vocabulary.encode(prompt_words(problem, mode)), control, max_tokens=1000)
+        requests.append(engine.submit(compare(engine, result, method, joins)))
         results.append(result)
     for request in requests:
         engine.wait(request)

@@ -1,0 +1,121 @@
+"""Parallel reasoning with a model that was never trained for it, by asking: an outline, a thread for each point, a
+conclusion (the shape is that of Skeleton-of-Thought, Ning et al. 2023, with a conclusion that has read all threads).
+
+    user       question, and: write an outline       assistant   1. ...  2. ...  3. ...
+    user       write point 1                         assistant   ...                    thread 1
+    user       write point 2                         assistant   ...                    thread 2, beside it
+    user       write the conclusion                  assistant   ...                    after the join
+
+Each thread is an ordinary turn of the chat, so the joined text is an ordinary chat as well: re-prefilled it is just
+what the model knows, and only the stitches ask something new of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..engine.branch import Branch
+from ..engine.operations import All, Decode, Extend, Fork, Join, Start
+from ..engine.request import Program
+from ..engine.sampling import Sampling
+
+OUTLINE = "{question}\n\nFirst write only an outline of the answer: a numbered list of three short points."
+POINT = 'Now write out point {number}, "{point}", in two or three sentences.'
+CONCLUDE = "Now put all points together: answer the question in one short paragraph."
+FIRST = "1."  # put in the assistant's mouth: small models begin with an apology otherwise
+OUTLINE_TOKENS = 120
+
+
+class Talk(Protocol):
+    """How to speak to a model; a ``Tokenizer`` with a chat template is one. See there."""
+
+    @property
+    def ends(self) -> frozenset[int]: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]: ...
+
+    def turn(self, text: str) -> list[int]: ...
+
+
+def skeleton(
+    question: str,
+    talk: Talk,
+    how: str = "stitch",
+    sampling: Sampling | None = None,
+    width: int = 8,
+    max_tokens: int | None = None,
+) -> Program:
+    """Answer a question by outline, threads and conclusion. Gives the root branch, whose ``completion`` is the
+    conclusion, or the outline if it has no points to fork into. ``max_tokens``: of each thread, and of the conclusion.
+    """
+    method = Skeleton(question, talk, width, max_tokens)
+    root = yield Start(method.prompt, sampling or Sampling())
+    threads = yield from method.plan(root)
+    if threads:
+        yield All([method.think(thread) for thread in threads])
+        yield Join(root, threads, how, then=method.then)
+        yield from method.conclude(root, how)
+    return root
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The steps of ``skeleton``, one by one."""
+
+    question: str
+    talk: Talk
+    width: int = 8
+    max_tokens: int | None = None
+
+    @property
+    def prompt(self) -> list[int]:
+        asked = OUTLINE.format(question=self.question)
+        return self.talk.chat([{"role": "user", "content": asked}]) + self.talk.encode(FIRST)
+
+    @property
+    def then(self) -> list[int]:
+        """What the joined branch goes on with; the last thread has ended its turn."""
+        return self._next_turn(CONCLUDE, ended=bool(self.talk.ends))
+
+    def plan(self, root: Branch) -> Program:
+        """Write the outline and fork into its points. Gives the threads; none if there are no points."""
+        (done,) = yield Decode([root], until=self.talk.ends, max_tokens=OUTLINE_TOKENS)
+        points = read_points(FIRST + done.text, self.width)
+        if not points:
+            return []
+        ended = root.history[-1] in self.talk.ends
+        asked = [POINT.format(number=number, point=point) for number, point in enumerate(points, start=1)]
+        try:
+            return (yield Fork(root, [self._next_turn(text, ended) for text in asked]))
+        except ValueError:  # too deep, or no room in the context
+            return []
+
+    def think(self, thread: Branch) -> Program:
+        """Write out one point. A thread cut short by a limit is closed, so that what is joined is well formed."""
+        yield Decode([thread], until=self.talk.ends, max_tokens=self.max_tokens)
+        if self.talk.ends and thread.history[-1] not in self.talk.ends:
+            yield Extend(thread, self.talk.turn("")[:1])
+
+    def conclude(self, joined: Branch, how: str) -> Program:
+        yield Decode([joined], until=self.talk.ends, max_tokens=self.max_tokens)
+
+    def _next_turn(self, text: str, ended: bool) -> list[int]:
+        ids = self.talk.turn(text)
+        return ids[1:] if ended and ids[0] in self.talk.ends else ids
+
+
+def read_points(text: str, width: int) -> list[str]:
+    """The points of a numbered list, each once, at most ``width``. Whatever the model wrote has a meaning: lines that
+    are not numbered are left out."""
+    points: dict[str, None] = {}
+    for line in text.splitlines():
+        found = re.match(r"\s*\d+\s*[.):]\s*(.*)", line)
+        point = re.sub(r"<\|[^|]*\|>", "", found[1]).strip(" *_\"'") if found else ""
+        if point and len(points) < width:
+            points[point] = None
+    return list(points)
