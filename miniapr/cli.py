@@ -30,6 +30,8 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
     add_compare(commands.add_parser("compare", help="fork, think in branches, join in four ways, side by side"))
     doctor = commands.add_parser("doctor", help="what is installed, what is missing, and what to do about it")
     doctor.add_argument("--json", action="store_true", help="as one JSON object")
+    models = commands.add_parser("models", help="the models known by name, and which of them are here")
+    models.add_argument("--json", action="store_true", help="as one JSON list")
     train = commands.add_parser("train", help="train the Countdown model")
     if command == "train":
         from .train.command import add_arguments
@@ -151,6 +153,13 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0 if findings.usable else 1
 
 
+def _models(args: argparse.Namespace) -> int:
+    from .show.models import print_models
+
+    print_models(args.json)
+    return 0
+
+
 def _train(args: argparse.Namespace) -> int:
     from .train.command import run
 
@@ -202,6 +211,7 @@ def _sides(args: argparse.Namespace) -> int:
 COMMANDS = {
     "compare": _compare,
     "doctor": _doctor,
+    "models": _models,
     "train": _train,
     "serve": _serve,
     "sides": _sides,

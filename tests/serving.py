@@ -78,11 +78,15 @@ def nothing_held(engine: Engine) -> bool:
 
 @contextmanager
 def serving(
-    bundle: Bundle, key: str | None = None, limits: ServerLimits | None = None, **options: Any
+    bundle: Bundle,
+    key: str | None = None,
+    limits: ServerLimits | None = None,
+    hosts: frozenset[str] | None = None,
+    **options: Any,
 ) -> Iterator[Running]:
     given = {"num_blocks": 512, "block_size": 16, **options}
     service = Service(bundle, Engine(bundle.model, bundle.tokenizer, **given), limits)
-    config = uvicorn.Config(create_app(service, key), log_level="critical", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(create_app(service, key, hosts), log_level="critical", timeout_graceful_shutdown=5)
     server, listening = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

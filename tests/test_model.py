@@ -200,11 +200,15 @@ def test_a_configuration_reads_hugging_face_names_and_comes_back() -> None:
 @pytest.mark.parametrize(
     "more, why",
     [
-        ({"model_type": "qwen2"}, "qwen2"),
+        ({"model_type": "mamba"}, "mamba"),
+        ({"model_type": "qwen2", "use_sliding_window": True}, "use_sliding_window"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "sliding_attention"),
         ({"hidden_act": "gelu"}, "gelu"),
         ({"rope_scaling": {"rope_type": "llama3"}}, "rope_scaling"),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope"),
-        ({"attention_bias": True}, "attention_bias"),
+        ({"rope_parameters": {"rope_type": "longrope", "factor": 4.0}}, "longrope"),
+        ({"rope_scaling": {"type": "linear"}}, "lacks factor"),
+        ({"rope_scaling": {"type": "linear", "factor": 0.0}}, "positive"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ({"mlp_bias": True}, "mlp_bias"),
         ({"num_key_value_heads": 3}, "multiple"),
         ({"num_key_value_heads": 0}, "multiple"),

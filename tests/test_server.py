@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import openai
 import pytest
+from command_line import Run
 from serving import PROMPT, Running, serving
 
 import miniapr
@@ -22,6 +27,7 @@ from miniapr.engine.operations import Start
 from miniapr.methods.grammar import Control
 from miniapr.model.bundle import Bundle
 from miniapr.serve import work
+from miniapr.serve.command import LOCAL
 from miniapr.serve.limits import ServerLimits
 
 PARALLEL = {"method": "adaptive", "join": "stitch"}
@@ -348,6 +354,48 @@ def test_a_key_is_needed_where_one_is_set(bundle: Bundle) -> None:
             assert "s3cret" not in said["error"]["message"]
         assert server.ask("/models", authorization="no")[0] == 401
         assert urlopen(server.url[:-3] + "/health").status == 200
+
+
+def test_a_page_that_took_another_name_is_refused(bundle: Bundle) -> None:
+    with serving(bundle, hosts=LOCAL) as server:
+        body = {"model": "countdown", "prompt": PROMPT, "max_tokens": 1}
+        port = urlsplit(server.url).port
+        for host, status in [("localhost", 200), (f"127.0.0.1:{port}", 200), (f"[::1]:{port}", 200)]:
+            assert server.ask("/completions", body, host=host)[0] == status
+        for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", "[", "localhost@evil.example"):
+            assert server.ask("/completions", body, host=host)[0] == 403
+
+
+def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    """The process as a user starts it: its address, a key from a file, an interrupt, an address that is taken."""
+    (tmp_path / "key").write_text("s3cret\n")
+    command = [sys.executable, "-m", "miniapr", "serve", "--port", "0", "--api-key-file", str(tmp_path / "key")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        url = process.stdout.readline().split(" at ")[1].strip()
+        client = openai.OpenAI(base_url=url, api_key="s3cret", max_retries=0)
+        assert client.completions.create(model="countdown", prompt=PROMPT, max_tokens=3).choices[0].text
+        with pytest.raises(openai.AuthenticationError):
+            client.with_options(api_key="other").models.list()
+        client.close()
+        taken = subprocess.run([*command[:5], url.split(":")[2][:-3]], capture_output=True, text=True, check=False)
+        assert taken.returncode == 1 and "cannot listen at 127.0.0.1" in taken.stderr
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130 and "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--port", "99999"], "port must be in"),
+        (["--max-n", "0"], "limit on n must be above 0"),
+        (["--threads", "0"], "threads"),
+        (["--model", "nowhere"], "nowhere"),
+    ],
+)
+def test_impossible_options(run: Run, words: list[str], said: str) -> None:
+    code, out, error = run("serve", "--port", "0", *words)
+    assert (code, out) == (2, "") and said in error
 
 
 def test_bodies_that_are_too_long_or_too_slow(bundle: Bundle) -> None:

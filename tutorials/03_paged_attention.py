@@ -375,7 +375,7 @@ assert not row.ok and math.isinf(row.error)
 
 # %%
 bundle = miniapr.load()
-prompt = bundle.tokenizer.ids("<bos> <adaptive> 8 7 3 -> 29 :".split())
+prompt = bundle.tokenizer.ids(["<bos>", "<adaptive>"]) + bundle.tokenizer.encode("8 7 3 -> 29 :")
 texts = []
 for use in (mine, "reference"):
     engine = miniapr.Engine(bundle.model, bundle.tokenizer, backend=use)

@@ -106,6 +106,11 @@ class Branching:
                 self.seal(branch)  # it may go on: not in blocks that the joined branch reads
         merge = rule(parent, branches)
         _check_distinct(merge.view)
+        if self.config.learned_positions and any(piece.shift for piece in merge.view):
+            raise ValueError(
+                f"{self.config.model_type} has learned positions: keys cannot be moved, so this join cannot be made; "
+                "stitch (overlapping positions) and reprefill can"
+            )
         fresh = [*merge.compute, *then]
         if not fresh and merge.logits is None:
             raise ValueError("the joined branch has no token to go on from: give some in `then`")

@@ -15,6 +15,7 @@ from ..kv.span import Piece, Span
 from ..model.decoder import Decoder
 from ..model.tokenizer import Tokenizer
 from ..ops import Operations, load
+from ..ops.backends import load_for
 from .branch import Branch, Limits
 from .branching import Branching
 from .by_hand import ByHand
@@ -55,6 +56,8 @@ class Engine(ByHand):
             raise ValueError(f"max_batch_tokens must be at least 1, is {max_batch_tokens}")
         config = model.config
         self.model, self.tokenizer = model, tokenizer
+        if backend == "auto":
+            backend = load_for(model.dtype, model.device)
         self.ops = load(backend, model.device) if isinstance(backend, str) else backend
         self.pool = BlockPool(
             num_blocks,

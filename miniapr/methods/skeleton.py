@@ -22,11 +22,15 @@ from ..engine.operations import All, Decode, Extend, Fork, Join, Start
 from ..engine.request import Program
 from ..engine.sampling import Sampling
 
-OUTLINE = "{question}\n\nFirst write only an outline of the answer: a numbered list of three short points."
+OUTLINE = (
+    "{question}\n\nDo not answer yet. First write only an outline: a numbered list of three different headings, "
+    "each of two to five words, without explanations."
+)
 POINT = 'Now write out point {number}, "{point}", in two or three sentences.'
 CONCLUDE = "Now put all points together: answer the question in one short paragraph."
 FIRST = "1."  # put in the assistant's mouth: small models begin with an apology otherwise
 OUTLINE_TOKENS = 120
+LONGEST_POINT = 12  # words: small models write a paragraph where a heading was asked for
 
 
 class Talk(Protocol):
@@ -110,12 +114,13 @@ class Skeleton:
 
 
 def read_points(text: str, width: int) -> list[str]:
-    """The points of a numbered list, each once, at most ``width``. Whatever the model wrote has a meaning: lines that
-    are not numbered are left out."""
+    """The points of a numbered list, each once and cut to twelve words, at most ``width``. Whatever the model wrote has
+    a meaning: lines that are not numbered are left out."""
     points: dict[str, None] = {}
     for line in text.splitlines():
         found = re.match(r"\s*\d+\s*[.):]\s*(.*)", line)
-        point = re.sub(r"<\|[^|]*\|>", "", found[1]).strip(" *_\"'") if found else ""
+        words = re.sub(r"<\|[^|]*\|>", "", found[1]).split() if found else []
+        point = " ".join(words[:LONGEST_POINT]).strip(" *_\"':.,;")
         if point and len(points) < width:
             points[point] = None
     return list(points)

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -108,7 +109,7 @@ def stored(folder: Path) -> dict[str, Stored]:
         if not file.is_file():
             raise ValueError(f"no model in {folder}: {file.name} is missing")
         try:
-            mapped = safe_open(file, framework="pt")
+            mapped: Any = safe_open(file, framework="pt")
             names = list(mapped.keys())
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{file} is not a safetensors file, or is cut short: {error}") from error

@@ -54,6 +54,13 @@ def load(name: str = "auto", device: torch.device | str = "cpu") -> Operations:
         return reference
 
 
+def load_for(dtype: torch.dtype, device: torch.device | str) -> Operations:
+    """What "auto" takes for a model of this type: the reference where the compiled operations do not know it, which
+    is float16 on a CPU."""
+    ops = load("auto", device)
+    return ops if dtype in getattr(ops, "dtypes", (dtype,)) else load("reference")
+
+
 def usable(name: str) -> bool:
     """Whether ``load(name)`` gives something."""
     try:

@@ -30,6 +30,8 @@ CHECKS = Checks({torch.float32: 0, torch.bfloat16: 1, torch.float64: 2})  # the 
 class Native:
     """The operations of one extension module made from ``csrc/``: ``miniapr._native``, or a learner's own build."""
 
+    dtypes = tuple(CHECKS.storage)
+
     def __init__(self, module: ModuleType, name: str = "cpp") -> None:
         self._module, self.name = module, name
         self._maker = module.module if isinstance(module, Tape) else module  # whose plans these are

@@ -23,8 +23,8 @@ PANEL = 16
 
 
 class Norm(NamedTuple):
-    """An RMSNorm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + eps) * weight. With a bias: a LayerNorm (Ba et al. 2016),
-    where x is first centred and the bias added last."""
+    """An RMSNorm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + eps) * weight. With a bias it is a LayerNorm (Ba et al.
+    2016): x is centred first, and the bias is added last."""
 
     weight: Tensor
     eps: float

@@ -14,6 +14,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, cast
 
 import torch
@@ -32,6 +33,7 @@ from .client import Call, Chunk, Server, ServerError, Usage
 from .joins import TextBranching
 from .vocabulary import TextPieces
 
+PATIENCE = 0.2  # seconds that a step waits: then its caller can look whether it is still wanted
 UNKNOWN = torch.empty(0)  # in the place of logits: a server of text has some, and does not tell
 
 
@@ -119,8 +121,8 @@ class RemoteEngine:
     def wait(self, request: Request, stop: Callable[[], bool] = lambda: False) -> Any:
         while request.state == "running" and not stop():
             self.step()
-        while self._open and request.state == "finished":  # what it cost comes last
-            self._take(*self._arrived.get())
+        while self._open and request.state == "finished" and not stop():  # what it cost comes last
+            self._take_next(PATIENCE)
         if request.error:
             raise request.error
         return request.task.value if request.task else None
@@ -143,9 +145,9 @@ class RemoteEngine:
         for request in self.requests:
             self._ask(request)
         if self._calls and len(self.events) == mark:
-            self._take(*self._arrived.get())
+            self._take_next(PATIENCE)
         while not self._arrived.empty():
-            self._take(*self._arrived.get())
+            self._take_next(0)
         self.log.step += 1
         return self.events[mark:]
 
@@ -225,6 +227,10 @@ class RemoteEngine:
         except Exception as error:  # a thread that dies silently would be waited for forever
             end = ServerError(-1, f"{type(error).__name__}: {error}")
         self._arrived.put((branch, call, end))
+
+    def _take_next(self, seconds: float) -> None:
+        with suppress(queue.Empty):
+            self._take(*self._arrived.get(timeout=seconds))
 
     def _take(self, branch: Branch, call: Call, what: Chunk | ServerError | None) -> None:
         wanted = self._calls.get(branch) is call

@@ -38,5 +38,6 @@ class TextTalk(TextPieces):
         return self.encode(said + self._opening)
 
     def turn(self, text: str) -> list[int]:
-        """The end of the assistant's turn, the user's next one, and the opening of another."""
-        return self.encode(f"{self._after}\n{self._message('user', text)}{self._opening}")
+        """The end of the assistant's turn, the user's next one, and the opening of another. The end is a token of its
+        own: where the assistant has said it already, it is left out."""
+        return [*self.encode(self._after), *self.encode(f"\n{self._message('user', text)}{self._opening}")]

@@ -25,8 +25,8 @@ from .streaming import ClientGone, EventStream, chunks, unless_gone
 from .work import Prompt, methods_of
 
 
-def create_app(service: Service, key: str | None = None) -> FastAPI:
-    """The application around one engine."""
+def create_app(service: Service, key: str | None = None, hosts: frozenset[str] | None = None) -> FastAPI:
+    """The application around one engine. ``key``, ``hosts``: see Gate."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -36,7 +36,7 @@ def create_app(service: Service, key: str | None = None) -> FastAPI:
 
     # No pages of documentation: those fetch scripts from elsewhere. /openapi.json describes it all.
     app = FastAPI(title="miniapr", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(Gate, limits=service.limits, key=key, told=service.metrics.answered)
+    app.add_middleware(Gate, limits=service.limits, key=key, hosts=hosts, told=service.metrics.answered)
     _add_errors(app)
     _add_information(app, service)
 

@@ -12,6 +12,7 @@ from ..engine.engine import Engine
 from ..model.bundle import Bundle, load
 from .limits import ServerLimits
 
+LOCAL = frozenset(("127.0.0.1", "localhost", "::1"))
 CONNECTIONS = 1024  # beyond, new ones are turned away before anything is read from them
 
 
@@ -52,18 +53,19 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.port < 1 << 16:
         raise ValueError(f"port must be in 0..65535, is {args.port}")
     listening = _listen(args.host, args.port)
+    host, port = listening.getsockname()[:2]
+    local = _loopback(host)
     service = Service(*_engine(args), limits)
     config = uvicorn.Config(
-        create_app(service, key),
+        create_app(service, key, LOCAL if local and key is None else None),
         log_level="warning",
         access_log=False,
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=args.grace,
         server_header=False,
     )
-    host, port = listening.getsockname()[:2]
     url = f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
-    if key is None and not _loopback(host):
+    if key is None and not local:
         print(f"miniapr: note: {url} is open to the network and asks for no key", file=sys.stderr)
     print(f"miniapr serves {service.name} at {url}", flush=True)
     uvicorn.Server(config).run(sockets=[listening])

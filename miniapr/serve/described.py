@@ -64,7 +64,10 @@ def _error(meaning: str) -> Schema:
     return {"description": meaning, "content": _json(ERROR)}
 
 
-GUARDED: dict[int | str, Schema] = {401: _error("No valid API key.")}
+GUARDED: dict[int | str, Schema] = {
+    401: _error("No valid API key."),
+    403: _error("Asked by a name that is not this server's."),
+}
 ASKED: dict[int | str, Schema] = {
     **GUARDED,
     400: _error("What was asked for cannot be done; the message says why."),

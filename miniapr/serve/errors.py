@@ -8,7 +8,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 499: "client_closed"}
+KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    499: "client_closed",
+}
 
 
 class ApiError(Exception):

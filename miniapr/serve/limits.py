@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import ApiError, error_response
 
@@ -44,14 +45,24 @@ class ServerLimits:
 
 
 class Gate:
-    """Around the whole application: the key, and the size and pace of the body.
+    """Around the whole application: whom it answers to, the key, and the size and pace of the body.
+
+    ``hosts``: the names by which it may be asked, if not by any. A page in a browser can have a name of its own mean
+    this machine, and so get past what keeps pages apart; it cannot have its requests name another host.
 
     The key is compared in constant time: how long a wrong one takes says nothing about how much of it is right.
     ``/health`` needs none, so that whoever watches the process need not know it. ``told`` hears every status.
     """
 
-    def __init__(self, app: App, limits: ServerLimits, key: str | None, told: Callable[[int], None]) -> None:
-        self.app, self.limits, self.key, self.told = app, limits, key, told
+    def __init__(
+        self,
+        app: App,
+        limits: ServerLimits,
+        key: str | None,
+        hosts: frozenset[str] | None,
+        told: Callable[[int], None],
+    ) -> None:
+        self.app, self.limits, self.key, self.hosts, self.told = app, limits, key, hosts, told
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,6 +71,7 @@ class Gate:
         send = self._telling(send)
         try:
             headers = dict(scope["headers"])
+            self._check_host(headers)
             self._check_key(scope["path"], headers)
             body = await self._read(receive, headers)
         except ApiError as error:
@@ -75,6 +87,14 @@ class Gate:
             await send(message)
 
         return tell
+
+    def _check_host(self, headers: dict[bytes, bytes]) -> None:
+        try:
+            name = urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname
+        except ValueError:
+            name = None
+        if self.hosts is not None and name not in self.hosts:
+            raise ApiError(403, f"this server answers only to {', '.join(sorted(self.hosts))}")
 
     def _check_key(self, path: str, headers: dict[bytes, bytes]) -> None:
         if self.key is None or path == "/health":

@@ -14,6 +14,8 @@ from .errors import ApiError
 from .loop import ENDED, Stopping, Ticket
 from .work import Work
 
+JOINED = "\n\n"  # between what an answer says before a fork and after the join
+
 
 @dataclass
 class Piece:
@@ -52,7 +54,7 @@ class Reader:
         self.ticket, self.work, self.tokenizer = ticket, work, tokenizer
         self.lines: list[Line] = []
         self.notes: list[dict[str, Any]] = []
-        self.cached = 0  # prompt tokens that came from the prefix cache
+        self.prompt = self.cached = 0  # tokens of the prompts, and how many of them came from the prefix cache
         self._numbers: dict[int, int] = {}
 
     async def pieces(self) -> AsyncIterator[list[Piece]]:
@@ -97,6 +99,8 @@ class Reader:
                 return self._decoded(event.branch, number, token)
             case "stopped":
                 return self._stopped(event.branch, number, data["reason"])
+            case "started":
+                self.prompt += len(data["tokens"])
             case "cached":
                 self.cached += data["cached"]
             case "forked":
@@ -119,6 +123,8 @@ class Reader:
             line.stream = TextStream(self.tokenizer.decode, self.work.stops, self.work.keep_stop)
             line.ended = len(line.text)
         text = "" if token.id in self.work.ends else line.stream.push(token.id)
+        if text and line.text and line.ended == len(line.text):
+            text = JOINED + text  # what the branches wrote stands in between, and is not shown here
         line.text += text
         return Piece(number, self.work.choices.get(branch), text, [token])
 
@@ -146,7 +152,7 @@ class Reader:
     def usage(self) -> dict[str, Any]:
         request = self.ticket.request
         assert request
-        prompt, decoded = sum(len(prompt.ids) for prompt in self.work.prompts), request.cost.decoded
+        prompt, decoded = self.prompt, request.cost.decoded
         return {
             "prompt_tokens": prompt,
             "completion_tokens": decoded,

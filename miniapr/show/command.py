@@ -60,8 +60,6 @@ def compare(args: argparse.Namespace) -> int:
 def _options(args: argparse.Namespace) -> Options:
     if args.json and args.step:
         raise ValueError("--json and --step exclude each other: both speak on the standard output")
-    if args.threads is not None and not 1 <= args.threads <= 1024:
-        raise ValueError(f"threads must be in 1..1024, is {args.threads}")
     sampling = Sampling(args.temperature, args.top_k, args.top_p, args.min_p, args.seed)
     return Options(args.backend, args.blocks, args.block_size, args.width, args.max_tokens, sampling)
 
@@ -69,6 +67,8 @@ def _options(args: argparse.Namespace) -> Options:
 def set_threads(threads: int | None, bundle: Bundle) -> None:
     """A small model's passes are shorter than the time in which threads find one another: one is faster,
     and much faster on a machine that is busy with other things."""
+    if threads is not None and not 1 <= threads <= 1024:
+        raise ValueError(f"threads must be in 1..1024, is {threads}")
     if threads is None and bundle.model.parameter_count < SMALL:
         threads = 1
     if threads is not None:

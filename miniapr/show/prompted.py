@@ -1,4 +1,4 @@
-"""`miniapr compare --prompt`: a language model thinks by outline, threads and conclusion, and is joined in every way."""
+"""`miniapr compare --prompt`: a language model thinks by outline, threads and conclusion, joined in every way."""
 
 from __future__ import annotations
 

@@ -120,7 +120,9 @@ def run_sides(bundle: Bundle, thoughts: Sequence[Thought], plan: Plan, model: st
     threads = torch.get_num_threads()
     about = {"name": bundle.name, "parameters": bundle.model.parameter_count, "threads": threads}
     found = Sides(about, [thought.name for thought in thoughts])
-    found.grid = [Cell(count, length) for count in plan.counts for length in plan.lengths]
+    room = bundle.model.config.max_position_embeddings - plan.prompt - plan.conclusion
+    grid = [Cell(count, length) for count in plan.counts for length in plan.lengths]
+    found.grid = [cell for cell in grid if cell.branches * cell.length < room]  # others would not fit in the context
     for side, (how, inside, cache) in SIDES.items():
         with _engine(bundle, model, blocks, inside, cache) as engine:
             _one_side(found, side, engine, how, thoughts, plan, bundle, stop)

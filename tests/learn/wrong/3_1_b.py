@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 def attend(query: Tensor, blocks: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
     """query [D]; blocks of keys [n, D] and values [n, D]. Returns [D]; zeros if there was no key."""
-    top, total, value = -math.inf, torch.zeros((), dtype=query.dtype), torch.zeros_like(query)
+    total, value = torch.zeros((), dtype=query.dtype), torch.zeros_like(query)
     for keys, values in blocks:
         if not len(keys):
             continue
@@ -20,5 +19,4 @@ def attend(query: Tensor, blocks: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
         weight, factor = (score - new).exp(), 1.0
         total = total * factor + weight.sum()
         value = value * factor + weight @ values
-        top = new
     return value / total if total > 0 else value

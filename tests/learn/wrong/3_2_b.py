@@ -16,6 +16,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, table: Sequence[int], le
     hidden = torch.arange(len(k)) >= length
     score = (k @ query).masked_fill(hidden, -math.inf)  # [tokens]
     weight = score.softmax(0)  # zero for what is hidden
+    del v
     for i in range(length, len(k)):
         values[table[i // values.shape[1]], i % values.shape[1]] = 0
     return weight @ values[list(table)].flatten(0, 1)

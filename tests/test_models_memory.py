@@ -1,0 +1,64 @@
+"""A model is in memory once: mapped from its file, or packed, and never both as memory of our own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from miniapr.model import checkpoint
+from miniapr.model.config import ModelConfig
+from miniapr.model.decoder import Decoder
+from miniapr.ops.backends import usable
+
+WATCH = """
+import sys, threading, time
+from pathlib import Path
+import torch
+from miniapr.model import checkpoint
+
+def own():  # memory that is not a mapped file, in MB
+    return int(Path("/proc/self/status").read_text().partition("RssAnon:")[2].split()[0]) / 1024
+
+folder, pack, dtype = sys.argv[1], sys.argv[2] == "packed", getattr(torch, sys.argv[3])
+checkpoint.load(sys.argv[4], pack=pack)  # a small one: what loading itself needs
+before, peak, done = own(), 0.0, threading.Event()
+
+def watch():
+    global peak
+    while not done.is_set():
+        peak = max(peak, own())
+        time.sleep(0.001)
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+model = checkpoint.load(folder, dtype, pack=pack)
+done.set()
+watcher.join()
+print(peak - before, own() - before)
+"""
+
+
+def write(folder: Path, width: int) -> float:
+    """Gives the size of the weights in MB."""
+    config = ModelConfig(256, width, 2 * width, 8, 4, 4, width // 4)
+    model = Decoder(config)
+    checkpoint.save(model, folder)
+    return model.parameter_count * 4 / 2**20
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is told apart by Linux's /proc only")
+@pytest.mark.parametrize(
+    "kind, dtype, most", [("plain", "float32", 0.2), ("packed", "float32", 1.3), ("packed", "bfloat16", 0.8)]
+)
+def test_loading_makes_no_second_copy(tmp_path: Path, kind: str, dtype: str, most: float) -> None:
+    if kind == "packed" and not usable("cpp"):
+        pytest.skip("weights are packed for the C++ kernels, which were not built here")
+    size = write(tmp_path / "big", 768)
+    write(tmp_path / "small", 16)
+    words = [sys.executable, "-c", WATCH, str(tmp_path / "big"), kind, dtype, str(tmp_path / "small")]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    peak, after = map(float, done.stdout.split())
+    assert peak < most * size, f"{size:.0f} MB of weights took {peak:.0f} MB on the way, {after:.0f} MB in the end"

@@ -1,0 +1,104 @@
+"""Thinking by prompts: what is read from an outline, and that a thread is a turn of the chat, on any model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from helpers import Letters, assert_nothing_held, make_engine
+
+from miniapr.engine import operations as op
+from miniapr.engine.branch import Branch
+from miniapr.engine.engine import Engine
+from miniapr.engine.request import Program
+from miniapr.methods.compare import JOINS, Comparison, compare
+from miniapr.methods.skeleton import Skeleton, read_points, skeleton
+
+END = 28  # "|"
+
+
+class Chat(Letters):
+    """A chat in letters: every message is its number of words, and ends with |."""
+
+    ends = frozenset({END})
+
+    def encode(self, text: str) -> list[int]:
+        return super().encode("".join(letter for letter in text.lower() if letter in self.alphabet)[:6])
+
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        return [*self.encode(messages[0]["content"]), END]
+
+    def turn(self, text: str) -> list[int]:
+        return [END, *self.encode(text), END]
+
+
+@pytest.mark.parametrize(
+    "text, points",
+    [
+        ("1. one\n2. two\n3. three", ["one", "two", "three"]),
+        ('1) *one*\n\n 2: "two"<|im_end|>\nand so on', ["one", "two"]),
+        ("1. same\n2. same\n3. other", ["same", "other"]),
+        ("1.\n2.   \nnothing", []),
+        ("1. a\n2. b\n3. c\n4. d\n5. e", ["a", "b", "c", "d"]),
+        ("no list at all", []),
+        ("", []),
+        ("1. " + "word " * 40, [" ".join(["word"] * 12)]),
+    ],
+)
+def test_points_of_an_outline(text: str, points: list[str]) -> None:
+    assert read_points(text, 4) == points
+
+
+class Planned(Skeleton):
+    """A random model writes no outline: here it has two points."""
+
+    def plan(self, root: Branch) -> Program:
+        yield op.Decode([root], max_tokens=2)
+        return (yield op.Fork(root, [self._next_turn(text, ended=False) for text in ("cat", "dog ape")]))
+
+
+def planned() -> Planned:
+    return Planned("why", Chat(), max_tokens=5)
+
+
+def test_every_thread_ends_its_turn_and_every_join_is_made_from_one_state() -> None:
+    engine: Engine = make_engine()
+    engine.tokenizer = Chat()
+    result = Comparison()
+    engine.run(compare(engine, result, planned()))
+    assert list(result.joins) == list(JOINS) and not result.left_out
+    assert [thread.seed for thread in result.threads] == ["|cat|", "|dog ap|"]
+    assert result.joins["reprefill"].kl_to_reprefill == 0
+    for joined in result.joins.values():
+        assert 1 <= joined.tokens <= 5
+    assert_nothing_held(engine)
+
+
+def test_what_reprefill_reads_is_an_ordinary_chat() -> None:
+    """Every turn is closed once: a model never sees an open turn, nor two ends in a row."""
+    engine: Engine = make_engine()
+    engine.tokenizer = Chat()
+    seen = []
+
+    def program() -> Program:
+        method = planned()
+        root = yield op.Start(method.prompt)
+        threads = yield from method.plan(root)
+        yield op.All([method.think(thread) for thread in threads])
+        seen.extend(thread.history[-1] for thread in threads)
+        joined = yield op.Join(root, threads, "reprefill", then=method.then)
+        yield from method.conclude(joined, "reprefill")
+        return joined.text
+
+    text = engine.run(program())
+    assert seen == [END, END]
+    before = text[: text.index("now pu")]
+    assert before.endswith("|") and not before.endswith("||")
+
+
+def test_a_model_that_writes_no_list_ends_with_what_it_wrote() -> None:
+    engine: Engine = make_engine()
+    engine.tokenizer = Chat()
+    root = engine.run(skeleton("why", Chat(), max_tokens=4))
+    assert root.completion is not None and len(root.children) == 0
+    assert_nothing_held(engine)
