@@ -89,20 +89,13 @@ assert len(distinct) == 9 and apart - together == 7 * len(branches[0].view)
 
 # %% [markdown]
 # The root's text is read eight times if each row reads for itself, once if somebody reads it **for all**. In the
-# picture, a row for each branch and a column for each token of a distinct piece: the first columns are full.
+# picture, a row for each branch and a column for each distinct piece: the first column is full.
 
 # %%
 columns = sorted(distinct)
-sees = torch.tensor(
-    [
-        [any((p.span.id, p.start, p.stop) == column for p in row) for column in columns for _ in range(4)]
-        for row in pieces
-    ]
-)
-draw.matrix(
-    sees, [f"branch {b.id}" for b in branches], [f"s{c[0]}" if i % 4 == 0 else "" for c in columns for i in range(4)],
-    "Who reads which span (4 columns for each span, however long)",
-)  # fmt: skip
+sees = torch.tensor([[any((p.span.id, p.start, p.stop) == c for p in row) for c in columns] for row in pieces])
+names = [f"span {span}: {stop - start}" for span, start, stop in columns]
+draw.matrix(sees, [f"branch {b.id}" for b in branches], names, "Who reads which span, and how many tokens it has")
 
 # %% [markdown]
 # ## Attention in pieces
@@ -110,12 +103,11 @@ draw.matrix(
 # But softmax needs all scores of a row at once: its weights are divided by a sum over **all** keys. If the root's keys
 # are handled in one place, for eight rows, and each branch's own keys in another, who knows the sum?
 #
-# Nobody has to. For a piece, keep two things: the attention's **value** as if there were nothing else, and the
-# logarithm of the sum it was divided by, the **log-sum-exp**. Together they are the piece's *state*. Two states make the
-# state of both pieces, exactly:
+# Nobody has to. For a piece, keep two things: the attention's **value** $v$ as if there were nothing else, and the
+# logarithm $l$ of the sum it was divided by, the **log-sum-exp**. Together they are the piece's *state*. Two states
+# make the state of both pieces, exactly:
 #
-# $$\mathrm{lse} = \log(e^{\mathrm{lse}_a} + e^{\mathrm{lse}_b}), \qquad
-#   \mathrm{value} = e^{\mathrm{lse}_a - \mathrm{lse}}\,\mathrm{value}_a + e^{\mathrm{lse}_b - \mathrm{lse}}\,\mathrm{value}_b$$
+# $$l = \log(e^{l_a} + e^{l_b}), \qquad v = e^{l_a - l}\,v_a + e^{l_b - l}\,v_b$$
 
 
 # %%
@@ -264,9 +256,7 @@ picture
 weights = 4 * (model.parameter_count - large.vocab_size * large.hidden_size)  # bytes; an embedding is looked up
 kv = 2 * 4 * large.num_hidden_layers * large.num_key_value_heads * large.head_dim  # bytes of one token
 print(f"a step reads {weights / 1e6:.0f} MB of weights")
-print(
-    f"and of the prompt {512 * kv / 1e6:.1f} MB once, where copies for 8 branches would be {8 * 512 * kv / 1e6:.1f} MB"
-)
+print(f"and of the prompt {512 * kv / 1e6:.1f} MB once; 8 copies of it would be {8 * 512 * kv / 1e6:.1f} MB")
 print(f"each token that a branch has written adds {kv / 1e3:.1f} kB")
 assert 512 * kv * 8 > 0.2 * weights > 512 * kv
 
@@ -277,8 +267,8 @@ assert 512 * kv * 8 > 0.2 * weights > 512 * kv
 #   hundred operations in the time in which a byte comes, two cores about ten.
 # - **What branches do not share.** Each branch's own tokens must be read for that branch alone. Short branches on a
 #   long prefix are the good case; long branches on a short prefix are the bad one.
-# - **Copies.** If every branch has a copy of the prefix, or reads it for itself, the prefix counts once for each branch:
-#   from some length on, branches are never free. That is what the merge above avoids.
+# - **Copies.** If every branch has a copy of the prefix, or reads it for itself, the prefix counts once for each
+#   branch: from some length on, branches are never free. That is what the merge above avoids.
 #
 # `docs/performance.md` has the same curve for a model of 125 M parameters, beside other engines, with the limit of the
 # machine drawn in.
