@@ -185,9 +185,10 @@ assert in_use == 3 + 3
 draw.pool(engine, "Three children on one past: the past is held several times, what they wrote once")
 
 # %% [markdown]
-# Six here, where copy-on-write had eight: it put the children's tokens behind copies of the past's end. But look at
-# block 2, with two slots that stay empty for as long as the past lives. **That is the price**: each span may leave up
-# to `BLOCK - 1` slots of its last block idle.
+# Six here, where copy-on-write had eight: it put the children's tokens behind copies of the past's end. The past's
+# blocks are held four times: by three children, and by the parent, which is still there. Now look at block 2, with
+# two slots that stay empty for as long as the past lives. **That is the price**: each span may leave up to
+# `BLOCK - 1` slots of its last block idle.
 
 # %%
 draw.table(engine, forks[1], "The second child: two pieces, positions that go on, blocks that do not")
@@ -260,15 +261,19 @@ assert with_views(10, 3, 3) == in_use and with_copies(10, 3, 3) == used
 owns = [1, 2, 3, 4, 5, 8, 13]
 grid = [[with_views(p, 8, o) - with_copies(p, 8, o) for o in owns] for p in range(8, 12)]
 assert grid[0] == [0] * len(owns)  # a full last block: no difference
-assert min(map(min, grid)) < 0 < max(map(max, grid))
+assert (min(map(min, grid)), max(map(max, grid))) == (-7, 1)
 draw.matrix(
-    grid, [f"past {p}" for p in range(8, 12)], owns, "Blocks with views, less those with copies; by tokens a child"
+    grid,
+    [f"past {p}" for p in range(8, 12)],
+    owns,
+    "Blocks with views minus blocks with copies; columns: tokens of a child",
 )
 
 # %% [markdown]
-# Neither wins always: below zero views need fewer, above zero more. It is a matter of a block for each branch. So
-# the choice is not about memory. It is that with views **no write ever meets a reader**, and that a view can say
-# things that a block table cannot: pieces of several branches, one after the other.
+# Views take at most **one** block more, in all: the past's last one, which nobody fills up. And they can take up to 7
+# fewer, where copies of the past's end push each child over into one more block. So memory is no reason against
+# views. The reason *for* them is that **no write ever meets a reader**, and that a view can say things that a block
+# table cannot: pieces of several branches, one after the other.
 #
 # The bytes that copy-on-write moves, for a real model: Llama 3 8B keeps 131,072 bytes for each token (chapter 2), and
 # takes blocks of 16.

@@ -22,10 +22,10 @@ from ..engine.operations import All, Decode, Extend, Fork, Join, Start
 from ..engine.request import Program
 from ..engine.sampling import Sampling
 
-OUTLINE = (
-    "{question}\n\nDo not answer yet. First write only an outline: a numbered list of three different headings, "
-    "each of two to five words, without explanations."
-)
+OUTLINE = "{question}\n\nFirst write only an outline of the answer: a numbered list of three or four short headings."
+# Small models do what they are shown, not what they are told.
+EXAMPLE = "How do I make a good cup of tea?"
+EXAMPLE_OUTLINE = "1. Fresh water\n2. Good leaves\n3. The right heat\n4. Enough time"
 POINT = 'Now write out point {number}, "{point}", in two or three sentences.'
 CONCLUDE = "Now put all points together: answer the question in one short paragraph."
 FIRST = "1."  # put in the assistant's mouth: small models begin with an apology otherwise
@@ -78,8 +78,12 @@ class Skeleton:
 
     @property
     def prompt(self) -> list[int]:
-        asked = OUTLINE.format(question=self.question)
-        return self.talk.chat([{"role": "user", "content": asked}]) + self.talk.encode(FIRST)
+        shown = [
+            {"role": "user", "content": OUTLINE.format(question=EXAMPLE)},
+            {"role": "assistant", "content": EXAMPLE_OUTLINE},
+        ]
+        asked = {"role": "user", "content": OUTLINE.format(question=self.question)}
+        return self.talk.chat([*shown, asked]) + self.talk.encode(FIRST)
 
     @property
     def then(self) -> list[int]:
