@@ -174,7 +174,8 @@ def tree(answers: Answers) -> Tree:
     else:
         count = len(result.threads)
         root.append(
-            f"\nand forks at position {result.fork_position} into {count} threads, decoded side by side:", "dim"
+            f"\nand forks at position {result.fork_position} into {count} thread{'s' * (count != 1)}, decoded side by side:",
+            "dim",
         )
     grown = Tree(root, guide_style="dim")
     for thread, point in zip(result.threads, answers.points, strict=False):
