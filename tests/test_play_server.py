@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -229,7 +230,8 @@ def test_it_listens_on_loopback_only(server: Server) -> None:
 
 def test_ctrl_c_ends_it_cleanly() -> None:
     command = [sys.executable, "-m", "miniapr", "play", "--no-browser"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    package = Path(miniapr.__file__).parents[1]  # the one that is tested, installed or not
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=package)
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line.startswith("Play at http://127.0.0.1:")

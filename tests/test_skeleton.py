@@ -54,7 +54,7 @@ class Planned(Skeleton):
 
     def plan(self, root: Branch) -> Program:
         yield op.Decode([root], max_tokens=2)
-        return (yield op.Fork(root, [self._next_turn(text, ended=False) for text in ("cat", "dog ape")]))
+        return (yield op.Fork(root, [self._next_turn(text, "so", ended=False) for text in ("cat", "dog ape")]))
 
 
 def planned() -> Planned:
@@ -67,7 +67,7 @@ def test_every_thread_ends_its_turn_and_every_join_is_made_from_one_state() -> N
     result = Comparison()
     engine.run(compare(engine, result, planned()))
     assert list(result.joins) == list(JOINS) and not result.left_out
-    assert [thread.seed for thread in result.threads] == ["|cat|", "|dog ap|"]
+    assert [thread.seed for thread in result.threads] == ["|cat|so", "|dog ap|so"]
     assert result.joins["reprefill"].kl_to_reprefill == 0
     for joined in result.joins.values():
         assert 1 <= joined.tokens <= 5
