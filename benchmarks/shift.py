@@ -26,12 +26,14 @@ import torch
 
 from miniapr import Bundle, Decode, Engine, Extend, Fork, Join, Release, Sampling, Settle, Start, load
 from miniapr.engine.request import Program
-from miniapr.methods.skeleton import CONCLUDE, POINT
 from miniapr.model.checkpoint import DTYPES
 
 STITCHES = ("stitch", "stitch_contiguous")
 LENGTHS, WIDTHS = (16, 64, 256, 1024), (2, 4, 8)
 CONCLUSION = 24  # tokens
+# Of their own: the figures must not change with the method's wording.
+POINT = 'Now write out point {number}, "{point}", in two or three sentences.'
+CONCLUDE = "Now put all points together: answer the question in one short paragraph."
 QUESTIONS = (
     (
         "How does a city get its drinking water?",

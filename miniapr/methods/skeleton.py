@@ -26,9 +26,10 @@ OUTLINE = "{question}\n\nFirst write only an outline of the answer: a numbered l
 # Small models do what they are shown, not what they are told.
 EXAMPLE = "How do I make a good cup of tea?"
 EXAMPLE_OUTLINE = "1. Fresh water\n2. Good leaves\n3. The right heat\n4. Enough time"
-POINT = 'Now write out point {number}, "{point}", in two or three sentences.'
+POINT = 'Now write two or three sentences about point {number}, "{point}".'
 CONCLUDE = "Now put all points together: answer the question in one short paragraph."
-FIRST = "1."  # put in the assistant's mouth: small models begin with an apology otherwise
+# Put in the assistant's mouth: a small model goes on as it was begun, and not always as it was asked.
+FIRST, ABOUT, IN_SHORT = "1.", "As for {point},", "In short,"
 OUTLINE_TOKENS = 120
 LONGEST_POINT = 12  # words: small models write a paragraph where a heading was asked for
 
@@ -88,7 +89,7 @@ class Skeleton:
     @property
     def then(self) -> list[int]:
         """What the joined branch goes on with; the last thread has ended its turn."""
-        return self._next_turn(CONCLUDE, ended=bool(self.talk.ends))
+        return self._next_turn(CONCLUDE, IN_SHORT, ended=bool(self.talk.ends))
 
     def plan(self, root: Branch) -> Program:
         """Write the outline and fork into its points. Gives the threads; none if there are no points."""
@@ -97,9 +98,14 @@ class Skeleton:
         if not points:
             return []
         ended = root.history[-1] in self.talk.ends
-        asked = [POINT.format(number=number, point=point) for number, point in enumerate(points, start=1)]
+        seeds = [
+            self._next_turn(
+                POINT.format(number=number, point=point), ABOUT.format(point=point[:1].lower() + point[1:]), ended
+            )
+            for number, point in enumerate(points, start=1)
+        ]
         try:
-            return (yield Fork(root, [self._next_turn(text, ended) for text in asked]))
+            return (yield Fork(root, seeds))
         except ValueError:  # too deep, or no room in the context
             return []
 
@@ -112,8 +118,9 @@ class Skeleton:
     def conclude(self, joined: Branch, how: str) -> Program:
         yield Decode([joined], until=self.talk.ends, max_tokens=self.max_tokens)
 
-    def _next_turn(self, text: str, ended: bool) -> list[int]:
-        ids = self.talk.turn(text)
+    def _next_turn(self, text: str, begun: str, ended: bool) -> list[int]:
+        """The user says ``text``, and the answer is begun; without the end of the turn before if that has ended."""
+        ids = self.talk.turn(text) + self.talk.encode(begun)
         return ids[1:] if ended and ids[0] in self.talk.ends else ids
 
 

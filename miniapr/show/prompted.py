@@ -19,7 +19,7 @@ from ..engine.engine import Engine
 from ..engine.operations import Decode, Start
 from ..engine.request import Program
 from ..methods.compare import Comparison, Joined, compare
-from ..methods.skeleton import FIRST, Skeleton, read_points
+from ..methods.skeleton import FIRST, IN_SHORT, Skeleton, read_points
 from ..model.bundle import Bundle
 from .interrupt import Interrupt
 from .run import STRETCHES, Options
@@ -152,7 +152,7 @@ def show(answers: Answers, out: Console | None = None) -> None:
     if result.joins:
         out.print(joins_table(result.joins, out.width))
         for how, joined in result.joins.items():
-            out.print(Text.assemble((f"{TITLES[how]}: ", "bold"), _clean(joined.text)))
+            out.print(Text.assemble((f"{TITLES[how]}: ", "bold"), IN_SHORT + _clean(joined.text)))
         for sentence in _sentences(result.joins):
             out.print(Text(sentence, "italic"))
     for how, why in result.left_out.items():
@@ -172,11 +172,8 @@ def tree(answers: Answers) -> Tree:
     if result.fork_position is None:
         root.append("\nwhich has no points to fork into: nothing was joined.", "yellow")
     else:
-        count = len(result.threads)
-        root.append(
-            f"\nand forks at position {result.fork_position} into {count} thread{'s' * (count != 1)}, decoded side by side:",
-            "dim",
-        )
+        count = f"{len(result.threads)} thread{'s' * (len(result.threads) != 1)}"
+        root.append(f"\nand forks at position {result.fork_position} into {count}, decoded side by side:", "dim")
     grown = Tree(root, guide_style="dim")
     for thread, point in zip(result.threads, answers.points, strict=False):
         line = Text.assemble((f"{thread.id} ", "bold cyan"), (f"{point}: ", "bold"), _clean(thread.text))

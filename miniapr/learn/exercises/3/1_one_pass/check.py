@@ -17,7 +17,7 @@ sizes = st.lists(st.integers(0, 3), min_size=1, max_size=4)
 def numbers(sizes: list[int], seed: int, scale: float) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     random = torch.Generator().manual_seed(seed)
     query = scale * torch.randn(D, generator=random, dtype=torch.float64)
-    return query, [tuple(torch.randn(2, n, D, generator=random, dtype=torch.float64)) for n in sizes]  # type: ignore[misc]
+    return query, [tuple(torch.randn(2, n, D, generator=random, dtype=torch.float64)) for n in sizes]
 
 
 def compare(work: Any, query: Tensor, blocks: list[tuple[Tensor, Tensor]]) -> None:

@@ -13,7 +13,9 @@ steps = st.lists(st.tuples(st.integers(0, 3), st.none() | st.integers(0, 2)), ma
 
 def run(work: Any, steps: list[tuple[int, int | None]]) -> tuple[list[Any], list[list[int]], list[list[object]]]:
     """Branches, their texts, and for each token of a text an object that stands for its place in memory."""
-    branches, texts, places = [work.Branch((), work.Span(0))], [[]], [[]]
+    texts: list[list[Any]] = [[]]
+    places: list[list[Any]] = [[]]
+    branches = [work.Branch((), work.Span(0))]
     for number, token in steps:
         i = number % len(branches)
         if token is None:

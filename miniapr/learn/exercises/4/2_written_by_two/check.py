@@ -30,7 +30,8 @@ def check(work: Any) -> None:
     def any_steps(steps: list[tuple[int, int | None]]) -> None:
         """Whatever is forked and written: each reads its own, references are counted right, no copy is in vain."""
         pool = work.Pool()
-        texts, wanted, taken = [work.Text(pool)], [[]], 0
+        wanted: list[list[Any]] = [[]]
+        texts, taken = [work.Text(pool)], 0
         for number, token in steps:
             i = number % len(texts)
             if token is None:
