@@ -221,7 +221,8 @@ class Engine(ByHand):
         text = self.tokenizer.decode([token.id])
         if branch.goal and branch.goal.stream:
             text = branch.goal.stream.push(token.id)
-        said = [(id, logprob, self.tokenizer.decode([id])) for id, logprob in token.alternatives]
+        # What cannot be sampled has no finite logarithm, which JSON has no word for.
+        said = [(id, max(logprob, -1e9), self.tokenizer.decode([id])) for id, logprob in token.alternatives]
         more = {"alternatives": said} if said else {}
         self.log.emit("decoded", branch.request, branch, token=token.id, text=text, logprob=token.logprob, **more)
         self._stop_if_reached(branch)

@@ -69,8 +69,12 @@ def page(data: Mapping[str, Any], step: int | None = None) -> str:
 <script type="module">
 {script(*FILES)}
 const element = document.getElementById("stepper");
-app_js.mount(element, JSON.parse(document.getElementById("trace").textContent), {inline(options)});
-element.querySelector(".stepper").focus({{ preventScroll: true }});
+try {{
+  app_js.mount(element, JSON.parse(document.getElementById("trace").textContent), {inline(options)});
+  element.querySelector(".stepper").focus({{ preventScroll: true }});
+}} catch (error) {{
+  element.append(`This trace cannot be drawn: ${{error.message}}`);
+}}
 </script>
 </body>
 </html>

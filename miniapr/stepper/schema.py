@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ Rule = Callable[[Any], bool]
 
 
 def number(x: Any) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool)
+    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
 
 
 def whole(x: Any) -> bool:
@@ -85,6 +86,8 @@ def check(data: Any, version: int) -> None:
         if not record(title=text, about=record(), events=listed(record()))(run):
             raise ValueError(f'{place} lacks "title", "about" or "events"')
         _fields(run["about"], ABOUT, f"{place}.about")
+        if not any(event.get("kind") == "started" for event in run["events"]):
+            raise ValueError(f"{place} starts no branch: there is nothing to draw")
         step = 0
         for j, event in enumerate(run["events"]):
             step = _event(event, step, f"{place}.events[{j}]")
@@ -92,7 +95,7 @@ def check(data: Any, version: int) -> None:
 
 def _event(event: Mapping[str, Any], step: int, place: str) -> int:
     kind, data = event.get("kind"), event.get("data")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"{place} is of kind {kind!r}, which does not exist")
     if not whole(event.get("step")) or event["step"] < step:
         raise ValueError(f"{place}.step is {event.get('step')!r} after {step}")
