@@ -1,8 +1,8 @@
 """Problems, exact verifiers and demonstration generators."""
 
-from miniapr.tasks.countdown import Problem, Ranges, Verdict, draw, solve, split_of, verify
-from miniapr.tasks.demonstrations import Trajectory, demonstrate, extract_answer, prompt_text
-from miniapr.tasks.vocabulary import CONTROL, Vocabulary, build_tokenizer
+from .countdown import Problem, Ranges, Verdict, draw, solve, split_of, verify
+from .demonstrations import Trajectory, demonstrate, extract_answer, prompt_text
+from .vocabulary import CONTROL, Vocabulary, build_tokenizer
 
 __all__ = [
     "CONTROL",

@@ -1,4 +1,4 @@
-"""Exact arithmetic on expressions that a model wrote: a whitelisting parser, never `eval`.
+"""Exact arithmetic on expressions that a model wrote: a whitelisting parser, never ``eval``.
 
 Model output is untrusted input. The text is filtered by character, capped in length and depth, parsed to a
 syntax tree, and walked by a function that knows four operators and plain integers and nothing else.
@@ -21,9 +21,9 @@ class Rejected(ValueError):
 
 
 def parse(text: str) -> ast.expr:
-    """The syntax tree of `text`, which holds nothing but digits, + - * /, brackets and blanks.
+    """The syntax tree of ``text``, which holds nothing but digits, + - * /, brackets and blanks.
 
-    Raises `Rejected` for anything longer, deeper or other than that.
+    Raises Rejected for anything longer, deeper or other than that.
     """
     if len(text) > MAX_LENGTH:
         raise Rejected(f"the expression has {len(text)} characters, at most {MAX_LENGTH} are read")
@@ -64,7 +64,7 @@ def leaves(node: ast.expr) -> list[int]:
 def evaluate(node: ast.expr) -> int:
     """The value of a parsed expression, with every intermediate result a non-negative integer.
 
-    Raises `Rejected` on a negative intermediate result, an inexact division or a division by zero.
+    Raises Rejected on a negative intermediate result, an inexact division or a division by zero.
     """
     if isinstance(node, ast.Constant):
         assert isinstance(node.value, int)

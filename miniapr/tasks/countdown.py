@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from miniapr.tasks import arithmetic
+from ..tasks import arithmetic
 
 MAX_NUMBER = 10_000
 MIN_COUNT, MAX_COUNT = 2, 6
@@ -23,7 +23,7 @@ Split = Literal["train", "pairs", "sets"]
 
 @dataclass(frozen=True)
 class Problem:
-    """Two to six positive integers and a target. Raises `ValueError` outside of these bounds."""
+    """Two to six positive integers and a target. Raises ValueError outside of these bounds."""
 
     numbers: tuple[int, ...]
     target: int
@@ -45,7 +45,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What the generator draws from; both ends of every range are included. Raises `ValueError` if empty."""
+    """What the generator draws from; both ends of every range are included. Raises ValueError if empty."""
 
     count: int = 3
     low: int = 1
@@ -66,7 +66,7 @@ class Ranges:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the verifier found: `value` is the expression's exact value where it has one."""
+    """What the verifier found: ``value`` is the expression's exact value where it has one."""
 
     correct: bool
     reason: str
@@ -75,7 +75,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Step:
-    """One operation `left op right = value` with left >= right."""
+    """One operation ``left op right = value`` with left >= right."""
 
     left: int
     op: str
@@ -97,10 +97,10 @@ def operations(left: int, right: int) -> list[Step]:
 
 
 def solve(problem: Problem, limit: int | None = None) -> str | None:
-    """An expression that `verify` accepts, or None if there is none.
+    """An expression that ``verify`` accepts, or None if there is none.
 
     Depth-first over pairs; multisets already found hopeless are not searched again, which keeps six numbers
-    in the seconds. With `limit`, intermediate results above it are not used.
+    in the seconds. With ``limit``, intermediate results above it are not used.
     """
     items = [(number, str(number)) for number in problem.descending]
     expression = _search(items, problem.target, limit, set())
@@ -131,12 +131,12 @@ def _search(items: list[tuple[int, str]], target: int, limit: int | None, hopele
 
 
 def verify(text: str | None, problem: Problem) -> Verdict:
-    """Whether `text` is an expression that solves `problem`, exactly; never raises on any text.
+    """Whether ``text`` is an expression that solves ``problem``, exactly; never raises on any text.
 
-    Checked: permitted arithmetic only (`miniapr.tasks.arithmetic`), each number used exactly as often as
+    Checked: permitted arithmetic only (``miniapr.tasks.arithmetic``), each number used exactly as often as
     given, no negative intermediate result, no inexact division, the value. (The path checker of the public
     Stream of Search code compares integers with strings, so it never removes a used number and accepts
-    `5*5` from one 5.)
+    ``5*5`` from one 5.)
     """
     if text is None:
         return Verdict(False, "no answer")
@@ -158,7 +158,7 @@ def verify(text: str | None, problem: Problem) -> Verdict:
 def split_of(problem: Problem, held_out: float = 0.05) -> Split:
     """The split a problem belongs to, by a stable hash: "sets", else "pairs", else "train".
 
-    "sets" holds a share `held_out` of all sorted number sets with all their targets; "pairs" the same share
+    "sets" holds a share ``held_out`` of all sorted number sets with all their targets; "pairs" the same share
     of the remaining (sorted numbers, target) pairs. A function of the problem alone, so no split can leak
     into another.
     """
@@ -180,9 +180,9 @@ def draw(
     solvable: bool = True,
     attempts: int = 100_000,
 ) -> Problem:
-    """A problem drawn uniformly from `ranges`, redrawn until it is in `split` and solvable (or unsolvable).
+    """A problem drawn uniformly from ``ranges``, redrawn until it is in ``split`` and solvable (or unsolvable).
 
-    Raises `ValueError` if `attempts` draws find none.
+    Raises ValueError if ``attempts`` draws find none.
     """
     for _ in range(attempts):
         numbers = tuple(rng.randint(ranges.low, ranges.high) for _ in range(ranges.count))

@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from miniapr.tasks.countdown import Problem, Step, operations
-from miniapr.tasks.vocabulary import (
+from .countdown import Problem, Step, operations
+from .vocabulary import (
     ANSWER,
     BIG,
     CONTROL,
@@ -41,10 +41,10 @@ Path = tuple[Step, ...]
 class Trajectory:
     """Token ids of one demonstration, cut where the engine acts.
 
-    `prompt`: given; `before`: written up to and with the plan's end, or the whole rest if nothing forks;
-    `threads`: each begins with its seed (thread token and plan item, forced by the engine) and ends with the
-    thread's end; `after`: begins with the forced join token, ends with the end of the sequence.
-    `wins` says which threads hit.
+    ``prompt``: given; ``before``: written up to and with the plan's end, or the whole rest if nothing forks;
+    ``threads``: each begins with its seed (thread token and plan item, forced by the engine) and ends with the
+    thread's end; ``after``: begins with the forced join token, ends with the end of the sequence.
+    ``wins`` says which threads hit.
     """
 
     prompt: tuple[int, ...]
@@ -65,7 +65,7 @@ class Exploration:
 def prompt_words(problem: Problem, mode: str = "adaptive") -> list[str]:
     """The words of a prompt: start, mode, numbers from the largest down, target.
 
-    Raises `ValueError` for an unknown mode or an integer that has no token.
+    Raises ValueError for an unknown mode or an integer that has no token.
     """
     if mode not in ("adaptive", "sequential"):
         raise ValueError(f"the mode is 'adaptive' or 'sequential', got {mode!r}")
@@ -77,19 +77,19 @@ def prompt_words(problem: Problem, mode: str = "adaptive") -> list[str]:
 
 
 def prompt_text(problem: Problem, mode: str = "adaptive") -> str:
-    """The prompt as text, for example `<bos> <adaptive> 8 7 3 -> 29 :`."""
+    """The prompt as text, for example ``<bos> <adaptive> 8 7 3 -> 29 :``."""
     return " ".join(prompt_words(problem, mode))
 
 
 def extract_answer(text: str) -> str | None:
-    """The expression after the last `answer` of a decoded conclusion, or None."""
+    """The expression after the last ``answer`` of a decoded conclusion, or None."""
     _, found, tail = text.rpartition(f"{ANSWER} ")
     expression = tail.split("<")[0].strip()
     return expression if found and expression else None
 
 
 def first_operations(numbers: Sequence[int]) -> list[Step]:
-    """All distinct legal first operations, in the order of the plans; results above `LIMIT` left out."""
+    """All distinct legal first operations, in the order of the plans; results above ``LIMIT`` left out."""
     steps: dict[Step, None] = {}  # a dict keeps the order and drops what equal numbers repeat
     for i, left in enumerate(numbers):
         for right in numbers[i + 1 :]:
@@ -98,7 +98,7 @@ def first_operations(numbers: Sequence[int]) -> list[Step]:
 
 
 def explore(step: Step, numbers: Sequence[int], target: int) -> Exploration:
-    """Take `step`, then search all that can follow it until something hits."""
+    """Take ``step``, then search all that can follow it until something hits."""
     remaining = list(numbers)
     remaining.remove(step.left)
     remaining.remove(step.right)
@@ -142,7 +142,7 @@ def _steps(path: Path | None) -> list[str]:
 
 
 def conclusion(path: Path | None, numbers: Sequence[int]) -> list[str]:
-    """The steps of the winning path, then the full expression; `none` if no path won."""
+    """The steps of the winning path, then the full expression; ``none`` if no path won."""
     if path is None:
         return [NONE, CONTROL["eos"]]
     parts = [(number, [str(number)]) for number in numbers]
@@ -153,7 +153,7 @@ def conclusion(path: Path | None, numbers: Sequence[int]) -> list[str]:
 
 
 def _take(parts: list[tuple[int, list[str]]], value: int) -> list[str]:
-    """Remove the part worth `value`, a composite before a plain number, and return its words."""
+    """Remove the part worth ``value``, a composite before a plain number, and return its words."""
     index = max(i for i, part in enumerate(parts) if part[0] == value)
     return parts.pop(index)[1]
 
@@ -163,10 +163,10 @@ def _bracket(words: list[str]) -> list[str]:
 
 
 def demonstrate(problem: Problem, mode: str, vocabulary: Vocabulary) -> Trajectory:
-    """The demonstration of `problem` in `mode` ("adaptive" or "sequential").
+    """The demonstration of ``problem`` in ``mode`` ("adaptive" or "sequential").
 
     An adaptive one has threads exactly if the first operation tried in line misses and others exist. An
-    unsolvable problem ends in `none`. Raises `ValueError` for what the vocabulary cannot say.
+    unsolvable problem ends in ``none``. Raises ValueError for what the vocabulary cannot say.
     """
     prompt = vocabulary.encode(prompt_words(problem, mode))
     numbers = problem.descending
@@ -199,7 +199,7 @@ def _forked(
 
 
 def thin(trajectory: Trajectory, keep: Sequence[int]) -> Trajectory:
-    """The same demonstration with only the threads `keep`, in that order; the plan still lists all.
+    """The same demonstration with only the threads ``keep``, in that order; the plan still lists all.
 
     The conclusion stays, so the first winning thread must be among those kept.
     """

@@ -1,7 +1,7 @@
 """The words of the Countdown model: one token per integer, operator, verdict and control word.
 
 A word-level vocabulary keeps traces short enough to train on a laptop and readable in a terminal. The
-control tokens are *added* tokens outside of the word model, so with `encode_special_tokens = True` the text
+control tokens are *added* tokens outside of the word model, so with ``encode_special_tokens = True`` the text
 "<plan>" in a user's prompt is an unknown word: only the model and the engine can produce a control token.
 """
 
@@ -35,7 +35,7 @@ CONTROL = {
 def build_tokenizer() -> Tokenizer:
     """A word-level tokenizer whose control tokens cannot be written by plain text.
 
-    `encode_special_tokens` is a property of the running object and is not stored in `tokenizer.json`: whoever
+    ``encode_special_tokens`` is a property of the running object and is not stored in ``tokenizer.json``: whoever
     loads one sets it before encoding text from outside.
     """
     words = [*map(str, range(LIMIT + 1)), *WORDS]
@@ -58,12 +58,12 @@ class Vocabulary:
         return len(self.ids)
 
     def encode(self, words: Iterable[str]) -> tuple[int, ...]:
-        """The ids of `words`. Raises `ValueError` for a word that has no token."""
+        """The ids of ``words``. Raises ValueError for a word that has no token."""
         try:
             return tuple([self.ids[word] for word in words])
         except KeyError as error:
             raise ValueError(f"no token for {error.args[0]!r}; integers go up to {LIMIT}") from None
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The words of `ids` with blanks between them, control words included."""
+        """The words of ``ids`` with blanks between them, control words included."""
         return " ".join(self.words[i] for i in ids)

@@ -1,4 +1,4 @@
-"""The options of `miniapr train`."""
+"""The options of ``miniapr train``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from miniapr.tasks.countdown import Ranges
-from miniapr.train.data import JOINS
-from miniapr.train.export import export
-from miniapr.train.sft import TrainConfig, train
+from ..tasks.countdown import Ranges
+from .data import JOINS
+from .export import export
+from .sft import TrainConfig, train
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options, with the defaults of `TrainConfig`."""
+    """Add the options, with the defaults of ``TrainConfig``."""
     config = TrainConfig()
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and model")
     parser.add_argument("--joins", choices=sorted(JOINS), default=config.joins, help="how forks are packed")
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def config_from(args: argparse.Namespace) -> TrainConfig:
-    """The run's options. Raises `ValueError` with the bad number."""
+    """The run's options. Raises ValueError with the bad number."""
     return replace(
         TrainConfig(),
         joins=args.joins,
@@ -61,7 +61,7 @@ def command_line(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train, or go on with the run in `--out`, and write the model there."""
+    """Train, or go on with the run in ``--out``, and write the model there."""
     if args.threads is not None:
         if args.threads < 1:
             raise ValueError(f"threads must be at least 1, is {args.threads}")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from miniapr.tasks.countdown import Problem, Ranges, draw
-from miniapr.tasks.demonstrations import Trajectory, demonstrate, thin
-from miniapr.tasks.vocabulary import LIMIT, Vocabulary
-from miniapr.train.pack import Join, Packed, Packer, batches
+from ..tasks.countdown import Problem, Ranges, draw
+from ..tasks.demonstrations import Trajectory, demonstrate, thin
+from ..tasks.vocabulary import LIMIT, Vocabulary
+from .pack import Join, Packed, Packer, batches
 
 JOINS: dict[str, tuple[Join, ...]] = {
     "both": ("stitch", "reprefill"),
@@ -36,7 +36,7 @@ class Mixture:
 
 
 class Stream:
-    """Makes chunks of batches. Owns options and tables only: `chunk` depends on nothing that came before."""
+    """Makes chunks of batches. Owns options and tables only: ``chunk`` depends on nothing that came before."""
 
     def __init__(
         self, seed: int, joins: str, ranges: Ranges, mixture: Mixture, *, chunk_size: int, batch_tokens: int
@@ -51,7 +51,7 @@ class Stream:
         self.two = Ranges(2, ranges.low, min(high, LIMIT), ranges.target_low, min(most, LIMIT))
 
     def chunk(self, number: int) -> list[list[Packed]]:
-        """The batches of chunk `number`, in training order."""
+        """The batches of chunk ``number``, in training order."""
         rng = random.Random(f"{self.seed} {number}")
         sequences = [self._sequence(rng) for _ in range(self.chunk_size)]
         groups = list(batches(sequences, self.batch_tokens))
@@ -60,7 +60,7 @@ class Stream:
 
     def _sequence(self, rng: random.Random) -> Packed:
         trajectory = self._trajectory(rng)
-        # Drawn whatever the joins are: runs that differ in `joins` alone see the same demonstrations.
+        # Drawn whatever the joins are: runs that differ in ``joins`` alone see the same demonstrations.
         drawn = rng.choice(JOINS["both"])
         return self.packer.pack(trajectory, drawn if drawn in self.joins else self.joins[0])
 

@@ -1,7 +1,7 @@
 """Held-out accuracy, by the join: the same branches of every problem, joined in each way and concluded
 greedily.
 
-Run as `python -m miniapr.train.evaluate FOLDER`. It goes through the engine, so what is measured is what a
+Run as ``python -m miniapr.train.evaluate FOLDER``. It goes through the engine, so what is measured is what a
 user gets.
 """
 
@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from miniapr.engine.engine import Engine
-from miniapr.methods.compare import ByControl, Comparison, compare
-from miniapr.methods.grammar import Control
-from miniapr.model import checkpoint
-from miniapr.model.tokenizer import Tokenizer
-from miniapr.tasks.countdown import Problem, Ranges, Split, draw, verify
-from miniapr.tasks.demonstrations import extract_answer, prompt_words
-from miniapr.tasks.vocabulary import CONTROL, Vocabulary
-from miniapr.train.data import is_easy
+from ..engine.engine import Engine
+from ..methods.compare import ByControl, Comparison, compare
+from ..methods.grammar import Control
+from ..model import checkpoint
+from ..model.tokenizer import Tokenizer
+from ..tasks.countdown import Problem, Ranges, Split, draw, verify
+from ..tasks.demonstrations import extract_answer, prompt_words
+from ..tasks.vocabulary import CONTROL, Vocabulary
+from .data import is_easy
 
 JOINS = ("stitch", "reprefill", "stitch_contiguous")
 
@@ -40,7 +40,7 @@ class Outcome:
 def held_out(split: Split, count: int, seed: int, ranges: Ranges) -> list[Problem]:
     """Distinct problems (up to the order of the numbers) of a split, drawn as they come, easy and hard.
 
-    Raises `ValueError` if the ranges hold too few.
+    Raises ValueError if the ranges hold too few.
     """
     rng = random.Random(f"{split} {seed}")
     found: dict[tuple[tuple[int, ...], int], Problem] = {}
@@ -102,7 +102,7 @@ def evaluate(
     joins: Sequence[str] = JOINS,
     at_once: int = 50,
 ) -> dict[str, Any]:
-    """Accuracy of the model in `folder` on held-out problems: adaptively for every join, and sequentially."""
+    """Accuracy of the model in ``folder`` on held-out problems: adaptively for every join, and sequentially."""
     model, tokenizer, vocabulary = checkpoint.load(folder), Tokenizer.load(folder), Vocabulary()
     engine = Engine(model, tokenizer, num_blocks=16_384, max_batch_tokens=2048, reuse_prefixes=False, record=False)
     report: dict[str, Any] = {"seed": seed}

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from miniapr.model import checkpoint
-from miniapr.tasks.vocabulary import CONTROL, LIMIT, build_tokenizer
-from miniapr.train.sft import Run
+from ..model import checkpoint
+from ..tasks.vocabulary import CONTROL, LIMIT, build_tokenizer
+from .sft import Run
 
 
 def provenance(run: Run, command: str) -> dict[str, Any]:

@@ -13,10 +13,10 @@ import math
 import torch
 from torch import Tensor
 
-from miniapr.model.config import ModelConfig
-from miniapr.model.decoder import Decoder
-from miniapr.ops.packed import plain
-from miniapr.tasks.vocabulary import LIMIT
+from ..model.config import ModelConfig
+from ..model.decoder import Decoder
+from ..ops.packed import plain
+from ..tasks.vocabulary import LIMIT
 
 PERIODS = (2, 3, 4, 5, 7, 8, 10, 11, 13, 16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 200, 256, 400, 512, 800)
 LOG_PERIODS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 12.0, 16.0)  # in units of log2
@@ -34,7 +34,7 @@ def number_features(count: int, width: int) -> Tensor:
 
 
 def initialize(config: ModelConfig, seed: int) -> Decoder:
-    """A decoder with numbers as waves and everything else random, from `seed` alone.
+    """A decoder with numbers as waves and everything else random, from ``seed`` alone.
 
     Matrices inside the blocks: std 1/sqrt(fan in), and zero for those that write into the residual stream,
     so the model starts as a table of bigrams. Other embeddings: std 0.7; much less and the verdict is never

@@ -37,7 +37,7 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
 class Optimizer:
     """Both update rules over the named parameters of one model.
 
-    Owns one momentum per block matrix and two moments per other parameter; `tensors` and `load` move them
+    Owns one momentum per block matrix and two moments per other parameter; ``tensors`` and ``load`` move them
     to and from a checkpoint by name. Never keeps gradients.
     """
 
@@ -62,7 +62,7 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
-        """One update from the gradients, at `scale` times the base rates."""
+        """One update from the gradients, at ``scale`` times the base rates."""
         self.step_count += 1
         self._muon(scale * self.muon_rate)
         self._adam(scale * self.adam_rate)
@@ -101,7 +101,7 @@ class Optimizer:
         return dict(self.state)
 
     def load(self, tensors: dict[str, Tensor], step_count: int) -> None:
-        """Take state back from a checkpoint. Raises `KeyError` naming what is missing."""
+        """Take state back from a checkpoint. Raises KeyError naming what is missing."""
         self.step_count = step_count
         for name, tensor in self.state.items():
             tensor.copy_(tensors[name])

@@ -2,7 +2,7 @@
 
 A model meets its branches after the join in a form that depends on the join. Positions and masks are not
 written down here a second time: the trajectory is turned into the spans and views that the engine would
-hold, and `unroll`, which also judges the engine, says who stands where and sees whom. So training and
+hold, and ``unroll``, which also judges the engine, says who stands where and sees whom. So training and
 inference cannot drift apart.
 
     stitch      threads start at one position and do not see each other; what follows the join starts at the
@@ -19,10 +19,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from miniapr.kv.span import Span, View
-from miniapr.kv.unroll import unroll
-from miniapr.tasks.demonstrations import Trajectory
-from miniapr.tasks.vocabulary import ANSWER, BIG, CONTROL, FRACTION, HIT, LIMIT, MISS, OPERATORS, Vocabulary
+from ..kv.span import Span, View
+from ..kv.unroll import unroll
+from ..tasks.demonstrations import Trajectory
+from ..tasks.vocabulary import ANSWER, BIG, CONTROL, FRACTION, HIT, LIMIT, MISS, OPERATORS, Vocabulary
 
 Join = Literal["stitch", "reprefill"]
 
@@ -47,7 +47,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class Batch:
-    """B sequences padded to T tokens; the padding sees itself only and weighs nothing; else as `Packed`."""
+    """B sequences padded to T tokens; the padding sees itself only and weighs nothing; else as ``Packed``."""
 
     tokens: Tensor
     positions: Tensor
@@ -80,7 +80,7 @@ class Packer:
         self._seed = 1 + 3  # the thread token and one plan item: forced by the engine, so not learned
 
     def pack(self, trajectory: Trajectory, join: Join) -> Packed:
-        """The dense form of the trajectory's last branch under `join`, with the loss weights."""
+        """The dense form of the trajectory's last branch under ``join``, with the loss weights."""
         parts = [
             self._before(trajectory),
             *map(self._thread, trajectory.threads),
@@ -154,7 +154,7 @@ def joined(trajectory: Trajectory, join: Join) -> tuple[View, Span]:
 
 
 def batches(sequences: Iterable[Packed], budget: int) -> Iterator[list[Packed]]:
-    """Cut sequences, sorted by length, into batches of at most `budget` tokens, padding counted."""
+    """Cut sequences, sorted by length, into batches of at most ``budget`` tokens, padding counted."""
     batch: list[Packed] = []
     for sequence in sorted(sequences, key=len):
         if batch and (len(batch) + 1) * len(sequence) > budget:

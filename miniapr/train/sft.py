@@ -22,20 +22,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from miniapr.model.config import ModelConfig
-from miniapr.model.decoder import Decoder
-from miniapr.tasks.countdown import Ranges
-from miniapr.train.data import Mixture, Stream
-from miniapr.train.initialize import initialize
-from miniapr.train.optim import Optimizer
-from miniapr.train.pack import Batch
+from ..model.config import ModelConfig
+from ..model.decoder import Decoder
+from ..tasks.countdown import Ranges
+from .data import Mixture, Stream
+from .initialize import initialize
+from .optim import Optimizer
+from .pack import Batch
 
 CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All that a run depends on, besides machine and thread count. Raises `ValueError` on bad values."""
+    """All that a run depends on, besides machine and thread count. Raises ValueError on bad values."""
 
     joins: str = "both"  # both, stitch or reprefill: how forked demonstrations are packed
     seed: int = 0
@@ -157,7 +157,7 @@ class Run:
         partial.replace(folder / CHECKPOINT)
 
     def restore(self, folder: Path) -> bool:
-        """Take up the checkpoint in `folder`, if there is one. Raises `ValueError` if its options differ."""
+        """Take up the checkpoint in ``folder``, if there is one. Raises ValueError if its options differ."""
         file = folder / CHECKPOINT
         if not file.exists():
             return False
@@ -188,10 +188,10 @@ def train(
     checkpoint_seconds: float = 60.0,
     report_steps: int = 50,
 ) -> Run:
-    """Train until the token budget is spent, from the last checkpoint in `out_dir` if there is one.
+    """Train until the token budget is spent, from the last checkpoint in ``out_dir`` if there is one.
 
-    Says loss, speed and time left every `report_steps`; writes a checkpoint every `checkpoint_seconds` and
-    at the end, never from a handler: an interrupt may fall between two halves of an update. `stop_after`
+    Says loss, speed and time left every ``report_steps``; writes a checkpoint every ``checkpoint_seconds`` and
+    at the end, never from a handler: an interrupt may fall between two halves of an update. ``stop_after``
     ends the run early, after that many steps in all.
     """
     folder = Path(out_dir)

@@ -1,6 +1,6 @@
 """Trained for one join, joined by another: the table that shows why the join belongs to the training.
 
-Run as `python -m miniapr.train.table --out FOLDER`. Every run sees the same demonstrations in the same
+Run as ``python -m miniapr.train.table --out FOLDER``. Every run sees the same demonstrations in the same
 order with the same budget; the runs differ in how forks are packed, and in the seed. Runs that are complete
 are not done again.
 """
@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from miniapr.tasks.countdown import Ranges
-from miniapr.train.data import Mixture
-from miniapr.train.evaluate import evaluate
-from miniapr.train.export import export
-from miniapr.train.sft import TrainConfig, train
+from ..tasks.countdown import Ranges
+from .data import Mixture
+from .evaluate import evaluate
+from .export import export
+from .sft import TrainConfig, train
 
 TRAINED = ("stitch", "reprefill", "both")
 JOINED = ("stitch", "reprefill", "stitch_contiguous")
