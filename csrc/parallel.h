@@ -2,12 +2,16 @@
 //
 // With OpenMP the threads are those of the process's one OpenMP runtime (torch's, if torch was loaded
 // first), so the two never compete for the cores. Without it, plain threads are started for each call.
+//
+// A fork takes along the thread that called it and none of its team. gcc's OpenMP does not notice, and would wait for
+// the lost ones for ever: so in the child that thread works alone. Threads that the child starts have their own teams.
 #pragma once
 
 #include <cstdint>
 
 #ifdef _OPENMP
 #include <omp.h>
+#include <pthread.h>
 #else
 #include <atomic>
 #include <thread>
@@ -15,6 +19,11 @@
 #endif
 
 namespace miniapr {
+
+#ifdef _OPENMP
+inline thread_local bool lost_team = false;
+inline const int forks_are_noticed = pthread_atfork(nullptr, nullptr, [] { lost_team = true; });
+#endif
 
 // Waking the others costs a few microseconds, so a thread must have about this much to do:
 // multiply-adds, or bytes moved.
@@ -33,6 +42,7 @@ void parallel_for(int64_t items, int threads, const F& f) {
         return;
     }
 #ifdef _OPENMP
+    if (lost_team) return parallel_for(items, 1, f);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (int64_t i = 0; i < items; ++i) f(i, omp_get_thread_num());
 #else

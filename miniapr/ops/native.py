@@ -11,6 +11,7 @@ changed afterwards.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, cast
@@ -25,6 +26,10 @@ from .packed import Norm, Packed, Weight
 from .plan import AttentionPlan
 
 CHECKS = Checks({torch.float32: 0, torch.bfloat16: 1, torch.float64: 2})  # the codes of csrc/common.h
+
+# csrc/parallel.h sees to its own threads. torch shares them, and would hang in a forked child too.
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class Native:
