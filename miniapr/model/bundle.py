@@ -13,6 +13,8 @@ import torch
 from .checkpoint import load as load_checkpoint
 from .decoder import Decoder
 from .files import read_json
+from .gguf import GGUF
+from .gguf_text import read_tokenizer
 from .tokenizer import Tokenizer
 
 # Names of models in packages that carry a GGUF file.
@@ -39,9 +41,7 @@ def load(name: str | Path = "countdown", dtype: torch.dtype = torch.float32, dev
     path = find(str(name))
     label = str(name) if str(name) in PACKAGES else path.name
     if path.suffix == ".gguf":
-        from .gguf import GGUF
-
-        model, tokenizer = load_checkpoint(path, dtype, device), GGUF(path).tokenizer()
+        model, tokenizer = load_checkpoint(path, dtype, device), read_tokenizer(GGUF(path))
     else:
         model, tokenizer = load_checkpoint(path, dtype, device), Tokenizer.load(path)
     if len(tokenizer) > model.config.vocab_size:

@@ -8,7 +8,7 @@ packed is not copied at all.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,11 @@ from .config import ModelConfig
 from .decoder import Decoder
 from .families import Change, Translation
 from .files import read_json
+from .gguf import GGUF
 from .parts import Matrix
+from .stored import Stored
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A tensor in a file, not read yet. ``read`` raises ValueError for one that cannot be."""
-
-    file: Path
-    name: str
-    read: Callable[[], Tensor]
 
 
 def save(model: Decoder, folder: str | Path, dtype: torch.dtype | None = None) -> None:
@@ -64,8 +57,6 @@ def load(
     """
     path = Path(path)
     if path.suffix == ".gguf":
-        from .gguf import GGUF
-
         file = GGUF(path)
         config, tensors = file.config(), file.tensors()
         translate = families.gguf(config)

@@ -1,4 +1,4 @@
-"""GGUF files (llama.cpp's format), through the ``gguf`` library: weights, configuration and tokenizer in one file.
+"""GGUF files (llama.cpp's format), through the ``gguf`` library: weights and configuration. (gguf_text.py: tokenizer.)
 
 Quantised weights are expanded when they are read; a step then computes with the rounded numbers, in float32 or what
 was asked for, so it is the same model and not the same speed as llama.cpp's.
@@ -11,19 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gguf
-import tokenizers
 import torch
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 
-from .checkpoint import Stored
 from .config import ModelConfig
-from .tokenizer import Tokenizer
+from .stored import Stored
 
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 READ = (*PLAIN, "Q8_0", "Q4_0", "Q4_1")
-CONTROL, USER_DEFINED = 3, 4  # kinds of tokens
 # What of a configuration has which key, after the architecture's name.
 KEYS = {
     "hidden_size": "embedding_length",
@@ -35,23 +30,6 @@ KEYS = {
     "rope_theta": "rope.freq_base",
     "max_position_embeddings": "context_length",
 }
-# How text is cut into words before bytes are paired, by the name that the file gives it.
-LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
-
-
-def _by_regex(numbers: str) -> list[Any]:
-    pattern = Regex(CONTRACTIONS + LETTERS % numbers)
-    return [pre_tokenizers.Split(pattern, "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
-
-
-SPLITS: dict[str, Callable[[], list[Any]]] = {
-    "default": lambda: [pre_tokenizers.ByteLevel(False)],
-    "gpt-2": lambda: [pre_tokenizers.ByteLevel(False)],
-    "smollm": lambda: [pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(False)],
-    "qwen2": lambda: _by_regex(r"\p{N}"),
-    "llama-bpe": lambda: _by_regex(r"\p{N}{1,3}"),
-}
 
 
 class GGUF:
@@ -60,6 +38,8 @@ class GGUF:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise ValueError(f"no model: {path} is missing")
+        import gguf
+
         self.path = path
         try:
             self._reader = gguf.GGUFReader(path)
@@ -112,26 +92,6 @@ class GGUF:
             tensor.name: Stored(self.path, tensor.name, _reader(self.path, tensor)) for tensor in self._reader.tensors
         }
 
-    def tokenizer(self) -> Tokenizer:
-        """The byte-pair tokenizer in the file. Raises ValueError for another kind."""
-        kind, pre = self.get("tokenizer.ggml.model"), self.get("tokenizer.ggml.pre", "default")
-        if kind != "gpt2" or pre not in SPLITS:
-            raise ValueError(
-                f"{self.path}: tokenizer {kind!r} ({pre!r}) is not supported, only gpt2's with {set(SPLITS)}"
-            )
-        tokens, types = self.get("tokenizer.ggml.tokens"), self.get("tokenizer.ggml.token_type")
-        merges = [tuple(pair.split(" ")) for pair in self.get("tokenizer.ggml.merges")]
-        inner = tokenizers.Tokenizer(models.BPE({token: id for id, token in enumerate(tokens)}, merges))
-        if pre == "qwen2":
-            inner.normalizer = normalizers.NFC()
-        inner.pre_tokenizer = pre_tokenizers.Sequence(SPLITS[pre]())
-        inner.decoder = decoders.ByteLevel()
-        added = [(token, type) for token, type in zip(tokens, types, strict=True) if type in (CONTROL, USER_DEFINED)]
-        inner.add_tokens([AddedToken(token, special=type == CONTROL, normalized=False) for token, type in added])
-        special = {name: self.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos", "eot")}
-        named = {name: tokens[id] for name, id in special.items() if id is not None}
-        return Tokenizer(inner, self.get("tokenizer.chat_template"), named)
-
 
 def _reader(path: Path, tensor: Any) -> Callable[[], Tensor]:
     """Reads one tensor: as it lies in the file where torch has the type, expanded to float32 where it is quantised."""
@@ -144,6 +104,8 @@ def _reader(path: Path, tensor: Any) -> Callable[[], Tensor]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that the file's memory cannot be written: nobody does
                 return torch.from_numpy(tensor.data).view(PLAIN[kind]).view(shape)
+        import gguf
+
         return torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type)).view(shape)
 
     return read
