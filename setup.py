@@ -1,5 +1,5 @@
 """Compiles csrc/ into miniapr._native and, where there is nvcc, csrc/cuda/ into miniapr._cuda, and puts a copy of
-csrc/ into the package, so that learners can edit the kernels. How to compile is in miniapr/ops/build.py;
+csrc/ into the package, so that learners can edit the kernels. How to compile is in miniapr/kernels/compiling.py;
 everything else is in pyproject.toml.
 
 Without a compiler the package installs all the same and runs the torch reference. Variables:
@@ -28,10 +28,10 @@ ROOT = Path(__file__).parent
 
 
 def load_build():  # type: ignore[no-untyped-def]
-    """miniapr/ops/build.py, without importing the package: its requirements are not installed yet."""
-    spec = importlib.util.spec_from_file_location("miniapr_build", ROOT / "miniapr" / "ops" / "build.py")
+    """miniapr/kernels/compiling.py, without importing the package: its requirements are not installed yet."""
+    spec = importlib.util.spec_from_file_location("miniapr_compiling", ROOT / "miniapr" / "kernels" / "compiling.py")
     assert spec and spec.loader
-    module = sys.modules["miniapr_build"] = importlib.util.module_from_spec(spec)
+    module = sys.modules["miniapr_compiling"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 

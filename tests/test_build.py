@@ -14,8 +14,8 @@ import torch
 from helpers import backend_or_skip
 from paged_case import Shape, make_case
 
-from miniapr import ops
-from miniapr.ops import BuildError
+from miniapr import kernels, ops
+from miniapr.kernels import BuildError, compiling
 
 pytest.importorskip("ninja")
 pytest.importorskip("pybind11")
@@ -34,8 +34,8 @@ def edited(file: Path, old: str, new: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sources in a folder with a space in its name, compiled once without an edit."""
-    folder = ops.sources(tmp_path_factory.mktemp("learner") / "my kernels")
-    ops.build(folder)
+    folder = kernels.sources(tmp_path_factory.mktemp("learner") / "my kernels")
+    kernels.build(folder)
     return folder
 
 
@@ -47,21 +47,21 @@ def written(backend: ops.Operations) -> torch.Tensor:
 
 def test_an_edit_is_what_runs_beside_the_installed_kernels(copy: Path) -> None:
     installed = ops.load("cpp")
-    before = ops.build(copy)
+    before = kernels.build(copy)
     assert before.name == "my kernels" and torch.equal(written(before), written(installed))
     with edited(copy / "write_kv.cpp", "if (slots[n] < 0) continue;", "continue;"):
-        idle = ops.build(copy)
+        idle = kernels.build(copy)
     assert (written(idle) == 0).all()
     assert torch.equal(written(before), written(installed))  # an earlier build stays what it was
     case = make_case(Shape(torch.float32, 16, 16, rows=6, seed=3))  # one plan through several builds
     assert torch.equal(case.run(idle), case.run(installed)) and torch.equal(case.run(idle), case.run(before))
-    assert torch.equal(written(ops.build(copy)), written(installed))
+    assert torch.equal(written(kernels.build(copy)), written(installed))
 
 
 def test_only_what_changed_is_compiled(copy: Path) -> None:
     def compiled() -> set[str]:
         before = {file: file.stat().st_mtime_ns for file in (copy / "build" / "cpu").glob("*.o")}
-        ops.build(copy)
+        kernels.build(copy)
         return {file.name for file, time in before.items() if file.stat().st_mtime_ns != time}
 
     compiled()
@@ -76,7 +76,7 @@ def test_only_what_changed_is_compiled(copy: Path) -> None:
 def test_a_compile_error_is_shown_in_the_compiler_s_words(copy: Path) -> None:
     with edited(copy / "write_kv.cpp", "namespace {", "namespace {\noops"):
         with pytest.raises(BuildError) as error:
-            ops.build(copy)
+            kernels.build(copy)
     text = str(error.value)
     assert "write_kv.cpp:" in text and "oops" in text and "error" in text
     assert "FAILED" not in text and " -O3 " not in text  # not the whole command
@@ -84,20 +84,20 @@ def test_a_compile_error_is_shown_in_the_compiler_s_words(copy: Path) -> None:
 
 def test_what_is_no_folder_of_kernels_is_refused(tmp_path: Path, copy: Path) -> None:
     with pytest.raises(ValueError, match=r"has no kernels \(no bindings.cpp\)"):
-        ops.build(tmp_path)
+        kernels.build(tmp_path)
     with pytest.raises(ValueError, match="is not empty"):
-        ops.sources(copy)
+        kernels.sources(copy)
 
 
 def test_without_a_compiler_the_error_says_so(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(BuildError, match=r"no C\+\+ compiler: .*no-such-compiler"):
-        ops.build(copy)
+        kernels.build(copy)
 
 
 def test_the_build_file_needs_no_package(tmp_path: Path) -> None:
-    """setup.py runs before torch is installed: build.py may import neither torch nor miniapr."""
-    shutil.copy(Path(ops.backends.__file__).with_name("build.py"), tmp_path / "alone.py")
+    """setup.py runs before torch is installed: compiling.py may import neither torch nor miniapr."""
+    shutil.copy(compiling.__file__, tmp_path / "alone.py")
     code = "import sys, alone; print([m for m in ('torch', 'miniapr', 'ninja', 'pybind11') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
@@ -105,7 +105,7 @@ def test_the_build_file_needs_no_package(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["reference", "cpp"])
 def test_check_says_what_is_right_for_every_operation_and_dtype(name: str) -> None:
-    table = ops.check(name)
+    table = kernels.check(name)
     assert all(row.ok for row in table.rows), str(table)
     operations = {row.operation for row in table.rows}
     protocol = {m for m in dir(ops.Operations) if not m.startswith("_")} - {"name"}
@@ -120,14 +120,14 @@ def test_check_finds_planted_errors(copy: Path) -> None:
         edited(copy / "write_kv.cpp", "offset = slots[n] % size", "offset = size - 1 - slots[n] % size"),
         edited(copy / "turn.inl", "(to_b + t, y * cos + x * sin)", "(to_b + t, y * cos - x * sin)"),
     ):
-        table = ops.check(ops.build(copy))
+        table = kernels.check(kernels.build(copy))
     wrong = {row.operation for row in table.rows if not row.ok}
     assert wrong >= {"paged_attention", "write_kv", "shift_keys"} and "copy_blocks" not in wrong, str(table)
     assert "WRONG" in str(table)
 
 
 def test_time_gives_every_operation_a_line_with_units() -> None:
-    table = ops.time("cpp", repeats=1)
-    assert {row.operation for row in table.rows} == {row.operation for row in ops.check("cpp").rows}
+    table = kernels.time("cpp", repeats=1)
+    assert {row.operation for row in table.rows} == {row.operation for row in kernels.check("cpp").rows}
     assert all(row.microseconds > 0 and row.gb_per_s > 0 and row.share > 0 for row in table.rows)
     assert "us" in str(table) and "GB/s" in str(table) and "limits, measured" in str(table)

@@ -10,12 +10,12 @@ import torch
 from helpers import backend_or_skip
 from torch import Tensor
 
-from miniapr import ops
+from miniapr import kernels
+from miniapr.kernels.compiling import BuildError, nvcc
+from miniapr.kernels.tolerances import TOLERANCE
 from miniapr.ops import Norm, reference
-from miniapr.ops.build import BuildError, nvcc
 from miniapr.ops.cuda import Cuda
 from miniapr.ops.packed import pack
-from miniapr.ops.tolerances import TOLERANCE
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_refusals_that_only_a_gpu_has(cuda: Cuda) -> None:
 
 
 def test_check_finds_everything_well(cuda: Cuda) -> None:
-    rows = ops.check(cuda).rows
+    rows = kernels.check(cuda).rows
     assert {row.dtype for row in rows} == {"float32", "bfloat16", "float16"} and all(row.ok for row in rows)
 
 
@@ -180,7 +180,7 @@ def test_without_nvcc_the_build_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_an_edited_kernel_runs_without_a_gpu(tmp_path: Path) -> None:
     """A learner takes away a barrier, and sees that it was needed."""
     backend_or_skip("cuda (emulated)")
-    folder = ops.sources(tmp_path / "mine")
+    folder = kernels.sources(tmp_path / "mine")
     source = folder / "cuda" / "write_kv.cu"
     text = source.read_text(encoding="utf-8")
     barrier = "        __syncthreads();\n        const Slot slot = place[x];"
@@ -188,5 +188,5 @@ def test_an_edited_kernel_runs_without_a_gpu(tmp_path: Path) -> None:
     source.write_text(text.replace(barrier, "        const Slot slot = place[x];"), encoding="utf-8")
     k, v = numbers(40, 1, 64), numbers(40, 1, 64)
     caches = torch.zeros(3, 1, 64, 16), torch.zeros(3, 1, 16, 64)
-    ops.build(folder, "emulated").write_kv(k, v, *caches, torch.arange(40))
+    kernels.build(folder, "emulated").write_kv(k, v, *caches, torch.arange(40))
     assert caches[0].isnan().any() and not caches[1].isnan().any()

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from paged_case import Case, Shape, causal_case, make_case
 from torch import Tensor
 
+from miniapr.kernels import EMULATED
 from miniapr.ops import PlanBuilder
-from miniapr.ops.backends import EMULATED
 from miniapr.ops.cuda import Cuda
 from miniapr.ops.cuda_plan import DevicePlan
 

@@ -13,8 +13,9 @@ import torch
 pytest.importorskip("ninja")
 pytest.importorskip("pybind11")
 
-from miniapr.ops.build import BuildError, compile_module, emulated
-from miniapr.ops.build import kernels as own_sources
+from miniapr.kernels import BuildError, own_sources
+from miniapr.kernels.compiling import emulated
+from miniapr.kernels.loading import compile_module
 
 ORDERS = ("forward", "backward", "random:1", "random:2")
 

@@ -7,10 +7,10 @@ import torch
 from paged_case import Shape, causal_case, make_case
 from torch import Tensor
 
-from miniapr import ops
+from miniapr import kernels, ops
+from miniapr.kernels.tolerances import TOLERANCE
 from miniapr.ops import reference
 from miniapr.ops.cuda import Cuda
-from miniapr.ops.tolerances import TOLERANCE
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -23,7 +23,7 @@ def cuda() -> Cuda:
 
 
 def test_every_operation_is_the_reference(cuda: Cuda) -> None:
-    for row in ops.check(cuda).rows:
+    for row in kernels.check(cuda).rows:
         assert row.ok, row
     cuda.check()
 

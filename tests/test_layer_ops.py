@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from miniapr.kernels.tolerances import DTYPES, TOLERANCE, arithmetic
 from miniapr.model import checkpoint
 from miniapr.model.rope import cos_sin
 from miniapr.ops import Operations, reference
 from miniapr.ops.packed import PANEL, Norm, Packed, Weight, pack
-from miniapr.ops.tolerances import DTYPES, TOLERANCE, arithmetic
 
 # One row and many, more than the registers hold; narrower than a panel, whole panels, one more.
 ROWS = st.sampled_from((0, 1, 2, 3, 7, 8, 12, 13, 29))

@@ -373,7 +373,7 @@ CHECK_ISA = """
 import torch
 from paged_case import Shape, make_case, causal_case
 from miniapr.ops import load
-from miniapr.ops.tolerances import DTYPES, TOLERANCE
+from miniapr.kernels.tolerances import DTYPES, TOLERANCE
 native = load("cpp")
 torch.set_num_threads(1)
 for dtype in DTYPES:

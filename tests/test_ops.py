@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paged_case import Case, Shape, causal_case, make_case, turn
 
+from miniapr.kernels.tolerances import DTYPES, TOLERANCE, arithmetic
 from miniapr.ops import Operations, PlanBuilder, reference
-from miniapr.ops.tolerances import DTYPES, TOLERANCE, arithmetic
 
 SHAPES = st.builds(
     Shape,

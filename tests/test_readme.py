@@ -20,7 +20,7 @@ def test_the_readme_runs_from_top_to_bottom(
     assert len(blocks) >= 3
     monkeypatch.chdir(tmp_path)
     # Kernels are compiled and timed in one of them; its figures are for a person.
-    monkeypatch.setattr("miniapr.ops.time", lambda ops: "timed")
+    monkeypatch.setattr("miniapr.kernels.time", lambda ops: "timed")
     names: dict[str, object] = {"__name__": "readme"}
     for block in blocks:
         print(block, file=sys.stderr)

@@ -34,9 +34,10 @@ from types import SimpleNamespace
 
 import torch
 
-from miniapr import ops
+from miniapr import kernels, ops
+from miniapr.kernels.compiling import cpu, cuda, emulated
+from miniapr.kernels.loading import compile_module
 from miniapr.ops import reference
-from miniapr.ops.build import BuildError, compile_module, cpu, cuda, emulated, kernels
 from miniapr.show import draw
 
 # %% [markdown]
@@ -286,7 +287,7 @@ void attend(const Job& j) {
 """
 
 # %% [markdown]
-# Compile it from here. `miniapr.ops.build` writes a small file for **ninja**, which calls the compiler and loads
+# Compile it from here. `miniapr.kernels` writes a small file for **ninja**, which calls the compiler and loads
 # what comes out. A compiler's error would be shown as it is.
 
 # %%
@@ -344,12 +345,12 @@ print(f"largest difference to the collected one: {difference:.0e}")
 assert difference < 1e-5
 
 # %% [markdown]
-# Right for two texts. For all others? `ops.check` tries every operation on awkward sizes: blocks of 1 and of 3, rows
-# that see nothing, runs that begin inside a block, moved keys, NaN wherever nobody may look. It compares with the
+# Right for two texts. For all others? `kernels.check` tries every operation on awkward sizes: blocks of 1 and of 3,
+# rows that see nothing, runs that begin inside a block, moved keys, NaN wherever nobody may look. It compares with the
 # reference, computed in float64.
 
 # %%
-table = ops.check(mine)
+table = kernels.check(mine)
 print(table)
 assert all(row.ok for row in table.rows)
 
@@ -363,7 +364,7 @@ BROKEN = BROKEN.replace("std::exp(score[t] - top);", "t < to ? std::exp(score[t]
 assert BROKEN != KERNEL
 source("cpp/attend.cpp", BROKEN)
 broken = backend(compile_module(cpu(folder / "cpp"), folder / "cpp" / "build"), "broken")
-row = next(row for row in ops.check(broken).rows if row.operation == "paged_attention")
+row = next(row for row in kernels.check(broken).rows if row.operation == "paged_attention")
 print(row)
 assert not row.ok and math.isinf(row.error)
 
@@ -391,7 +392,7 @@ assert texts[0] == texts[1]
 # ## How fast is it?
 #
 # A new row reads every key and value that it sees once. That is the least there is to do, so there is a **limit**:
-# bytes divided by the bandwidth of the memory. `ops.time` measures both in one run and gives the share of the limit
+# bytes divided by the bandwidth of the memory. `kernels.time` measures both in one run and gives the share of the limit
 # that was reached. Below, one row that sees 4,096 tokens, and eight rows that all see the *same* 4,096.
 #
 # **Guess first.** With your kernel, how much longer do eight rows take than one?
@@ -399,7 +400,7 @@ assert texts[0] == texts[1]
 
 # %%
 def attention_times(use):
-    return {row.size: row for row in ops.time(use, repeats=5).rows if row.operation == "paged_attention"}
+    return {row.size: row for row in kernels.time(use, repeats=5).rows if row.operation == "paged_attention"}
 
 
 shipped = ops.load("auto")  # the C++ kernels that came with the package where they are compiled, else plain torch
@@ -423,14 +424,14 @@ print({name: f"{ratio:.1f} times" for name, ratio in eight.items()})
 # its instructions when the program starts, and shares the work out to threads. It is `csrc/attention.cpp` and the
 # files around it.
 #
-# You can change it, too. `ops.sources` copies all of the package's kernels, `ops.build` compiles the copy and loads
-# it beside all others. Long runs are cut into **chunks** of 512 tokens, so that several threads can work on one. Let
-# us take 64.
+# You can change it, too. `kernels.sources` copies all of the package's kernels, `kernels.build` compiles the copy and
+# loads it beside all others. Long runs are cut into **chunks** of 512 tokens, so that several threads can work on one.
+# Let us take 64.
 
 # %%
-mine_too = ops.sources(folder / "kernels")
+mine_too = kernels.sources(folder / "kernels")
 begun = time.perf_counter()
-ops.build(mine_too)
+kernels.build(mine_too)
 print(f"everything {time.perf_counter() - begun:.1f} s")
 
 attention = mine_too / "attention.cpp"
@@ -438,11 +439,11 @@ text = attention.read_text()
 assert text.count(": chunk_tokens;") == 1
 attention.write_text(text.replace(": chunk_tokens;", ": 64;"))
 begun = time.perf_counter()
-chunks = ops.build(mine_too)
+chunks = kernels.build(mine_too)
 print(f"what has changed {time.perf_counter() - begun:.1f} s")
 
 # %%
-row = [row for row in ops.check(chunks).rows if row.operation == "paged_attention"]
+row = [row for row in kernels.check(chunks).rows if row.operation == "paged_attention"]
 print(*row, sep="\n")
 assert all(one.ok for one in row)
 for name, use in ((f"{shipped.name}, as it came", shipped), ("chunks of 64", chunks)):
@@ -535,7 +536,7 @@ source("cuda/job.h", HEADER)
 source("cuda/bindings.cpp", BINDINGS.replace("NAME", "_cuda"))
 source("cuda/attend.cu", CUDA_KERNEL)
 for name in ("device.cuh", "emulate.h", "emulate.cpp"):
-    shutil.copy(kernels() / "cuda" / name, folder / "cuda")
+    shutil.copy(kernels.own_sources() / "cuda" / name, folder / "cuda")
 
 
 def compile_cuda(make):
@@ -548,7 +549,7 @@ def compile_cuda(make):
 device, make = ("cuda", cuda) if torch.cuda.is_available() else ("cpu", emulated)
 try:
     compiled = compile_cuda(make)
-except BuildError as error:
+except kernels.BuildError as error:
     if make is emulated:
         raise
     print(f"There is a GPU, but its compiler said: {error}")

@@ -8,11 +8,8 @@ from typing import Protocol
 from torch import Tensor
 
 from .backends import available, load
-from .build import BuildError, build, emulate, sources
-from .checking import check
 from .packed import Norm, Packed, Weight
 from .plan import AttentionPlan, PlanBuilder
-from .timing import time
 
 
 class LayerOperations(Protocol):
@@ -66,17 +63,11 @@ class Operations(LayerOperations, Protocol):
 
 __all__ = [
     "AttentionPlan",
-    "BuildError",
     "Norm",
     "Operations",
     "Packed",
     "PlanBuilder",
     "Weight",
     "available",
-    "build",
-    "check",
-    "emulate",
     "load",
-    "sources",
-    "time",
 ]

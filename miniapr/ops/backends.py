@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from . import Operations
 
 _NAMES = ("cuda", "cpp", "reference")  # the fastest first
-EMULATED = "cuda (emulated)"  # only for who asks for it: a test of the CUDA kernels without a GPU
 
 
 def available() -> dict[str, str]:
@@ -34,17 +33,16 @@ def load(name: str = "auto", device: torch.device | str = "cpu") -> Operations:
 
     Raises ValueError for a name that does not exist, ImportError for one that was asked for and is not here.
     """
-    if name not in ("auto", EMULATED, *_NAMES):
+    if name not in ("auto", *_NAMES):
         raise ValueError(f"no backend {name!r}: there are auto, {', '.join(sorted(_NAMES))}")
     from . import reference
-    from .build import BuildError, emulate
 
     if name == "reference":
         return reference
     wanted = ("cuda" if torch.device(device).type == "cuda" else "cpp") if name == "auto" else name
     try:
-        return emulate() if name == EMULATED else _extension(wanted)
-    except (ImportError, ValueError, BuildError) as error:
+        return _extension(wanted)
+    except (ImportError, ValueError) as error:
         why = _why(wanted, error)
         if name != "auto":
             raise ImportError(f"backend {name!r} is missing: {why}") from error

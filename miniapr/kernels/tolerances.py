@@ -2,7 +2,7 @@
 
 The oracle gets the values as they are stored, so a small type is not charged for its rounding on the way in,
 only for what the operation itself rounds (its output, where that is stored in a small type). Tests and
-``ops.check`` use this table.
+``kernels.check`` use this table.
 """
 
 from __future__ import annotations

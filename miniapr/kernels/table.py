@@ -1,4 +1,4 @@
-"""A table that prints well and can be asked: what ``ops.check`` and ``ops.time`` return."""
+"""A table that prints well and can be asked: what ``kernels.check`` and ``kernels.time`` return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ops.check``: every operation of a backend against the reference in float64, over awkward sizes.
+"""``kernels.check``: every operation of a backend against the reference in float64, over awkward sizes.
 
 Slots that were never written hold NaN, so reading one shows. The tests in tests/ search far more; this is the
 one call with which to see whether an edited kernel is still right.
@@ -11,20 +11,14 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from . import reference
-from .backends import load
-from .packed import Norm, Weight, pack
-from .plan import AttentionPlan, PlanBuilder
+from ..ops import AttentionPlan, Norm, Operations, PlanBuilder, Weight, load, reference
+from ..ops.packed import pack
 from .table import Table
 from .tolerances import DTYPES, TOLERANCE, arithmetic
-
-if TYPE_CHECKING:
-    from . import Operations
 
 BLOCKS = 24  # in the pool of a case
 

@@ -1,4 +1,4 @@
-"""``ops.time``: what each operation of a backend takes, beside the bandwidth measured in the same run.
+"""``kernels.time``: what each operation of a backend takes, beside the bandwidth measured in the same run.
 
 A step moves bytes more than it computes, so the limit is memory. Every operation is timed in turn, again and
 again, over a different layer each time, so that its data come from memory and not from a cache; medians.
@@ -10,18 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .backends import load
-from .packed import Norm, Weight, pack
-from .plan import AttentionPlan, PlanBuilder
+from ..ops import AttentionPlan, Norm, Operations, PlanBuilder, Weight, load
+from ..ops.packed import pack
 from .table import Table
-
-if TYPE_CHECKING:
-    from . import Operations
 
 LAYERS, HEADS, GROUP, HEAD_DIM, BLOCK, PREFIX = 12, 4, 3, 64, 16, 4096
 WIDTH, HIDDEN = HEADS * GROUP * HEAD_DIM, 2048
