@@ -17,7 +17,8 @@ from miniapr.engine.request import Program
 from miniapr.methods.adaptive import adaptive
 from miniapr.methods.grammar import Control
 from miniapr.model.bundle import Bundle
-from miniapr.remote.client import Server, ServerError
+from miniapr.remote.answers import ServerError
+from miniapr.remote.client import Server
 from miniapr.remote.engine import RemoteEngine
 from miniapr.remote.joins import NeedsEngine
 from miniapr.tasks.countdown import Problem

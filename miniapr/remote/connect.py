@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..model.tokenizer import Tokenizer
-from .client import Call, Server, ServerError
+from .answers import ServerError
+from .client import Call, Server
 from .engine import RemoteEngine
 from .talk import TextTalk
 
@@ -20,14 +23,23 @@ def connect(
 
     Raises ServerError if it does not answer, ValueError if it does not have the model.
     """
-    cards = {str(card.get("id")): card for card in server.get("/models").get("data", [])}
+    cards = _cards(server)
     if cards and server.model not in cards:
-        raise ValueError(f"{server.url} has no model {server.model!r}; it has {', '.join(sorted(cards))}")
+        raise ValueError(f"{server.url} has no model {server.model!r}; it has {', '.join(sorted(cards))[:200]}")
     told = cards.get(server.model, {}).get("max_model_len")
-    context = context or (told if isinstance(told, int) and told > 0 else 1 << 30)
+    context = context or (told if type(told) is int and told > 0 else 1 << 30)
     if tokenizer is not None and speaks_ids(server):
         return RemoteEngine(server, tokenizer, context, concurrency)
     return RemoteEngine(server, None, context, concurrency, talk=TextTalk(template))
+
+
+def _cards(server: Server) -> dict[str, dict[str, Any]]:
+    """What it says of its models, by name. Raises ServerError where that is no list as OpenAI's interface has it."""
+    said = server.get("/models")
+    cards = (said.get("data") or []) if isinstance(said, dict) else None
+    if not isinstance(cards, list) or not all(isinstance(card, dict) for card in cards):
+        raise ServerError(-1, f"{server.url}/models gives no object with a list of models as `data`: {str(said)[:100]}")
+    return {str(card.get("id")): card for card in cards}
 
 
 def speaks_ids(server: Server) -> bool:

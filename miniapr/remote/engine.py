@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import queue
 import random
-from collections import Counter
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,11 +29,13 @@ from ..kv.pool import BlockPool
 from ..kv.span import Piece, Span
 from ..model.config import ModelConfig
 from ..model.tokenizer import Tokenizer
-from .client import Call, Chunk, Server, ServerError, Usage
+from .answers import Chunk, ServerError, Usage
+from .client import Call, Server
 from .joins import TextBranching
 from .vocabulary import TextPieces
 
 PATIENCE = 0.2  # seconds that a step waits: then its caller can look whether it is still wanted
+LINGER = 5.0  # seconds that a server has to say what a completion cost that is not wanted any more
 UNKNOWN = torch.empty(0)  # in the place of logits: a server of text has some, and does not tell
 
 
@@ -75,7 +77,8 @@ class RemoteEngine:
     usages       what the server said that they cost, if it did
 
     Owns: its requests, its events, a thread for each completion under way. Never does: let one request's error
-    end another. A server's failure that a repetition does not cure ends the request that met it (ServerError).
+    end another. Whatever goes wrong in a program, or in what a server sends it, ends the request that met it, after
+    as many tries as may help (ServerError), and never comes out of ``step``.
     """
 
     def __init__(
@@ -98,8 +101,7 @@ class RemoteEngine:
         self.requests: list[Request] = []
         self.asked, self.usages = 0, list[Usage]()
         self._calls: dict[Branch, Call] = {}  # what each decoding branch waits for
-        self._open: set[Call] = set()  # those and others, which are not wanted any more and have not ended yet
-        self._failures: Counter[Branch] = Counter()
+        self._open: dict[Call, Request] = {}  # those and others, which are not wanted any more and have not ended yet
         self._arrived: queue.SimpleQueue[tuple[Branch, Call, Chunk | ServerError | None]] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="completion")
 
@@ -121,11 +123,20 @@ class RemoteEngine:
     def wait(self, request: Request, stop: Callable[[], bool] = lambda: False) -> Any:
         while request.state == "running" and not stop():
             self.step()
-        while self._open and request.state == "finished" and not stop():  # what it cost comes last
-            self._take_next(PATIENCE)
+        if request.state == "finished":
+            self._hear_costs(request, stop)
         if request.error:
             raise request.error
         return request.task.value if request.task else None
+
+    def _hear_costs(self, request: Request, stop: Callable[[], bool]) -> None:
+        """They come last, if they come: a server that goes on saying nothing is not waited for."""
+        end = time.monotonic() + LINGER
+        while (calls := [call for call, whose in self._open.items() if whose is request]) and not stop():
+            if time.monotonic() > end:
+                for call in calls:
+                    call.cancel()
+            self._take_next(PATIENCE)
 
     def abort(self, request: Request) -> None:
         """End a request and cut its connections; idempotent."""
@@ -140,35 +151,42 @@ class RemoteEngine:
     def step(self) -> list[Event]:
         """Advance every program, ask for what they wait for, take what has arrived. Returns what happened."""
         mark = len(self.events)
-        for request in list(self.requests):
-            self._advance(request)
-        for request in self.requests:
-            self._ask(request)
+        for do in (self._advance, self._ask):
+            for request in list(self.requests):
+                self._attempt(request, do, request)
         if self._calls and len(self.events) == mark:
             self._take_next(PATIENCE)
-        while not self._arrived.empty():
+        for _ in range(self._arrived.qsize()):  # not until none is left: a server may send faster than we read
             self._take_next(0)
         self.log.step += 1
         return self.events[mark:]
 
     # Programs
 
+    def _attempt(self, request: Request, do: Callable[..., None], *args: Any) -> None:
+        """Do something for one request. Its error ends that request, and no other."""
+        try:
+            do(*args)
+        except Exception as error:
+            if request.state == "running":
+                request.error = error
+                self._end(request, "failed")
+
     def _advance(self, request: Request) -> None:
         assert request.task
-        try:
-            request.task.advance(cast(Engine, self))  # operations ask for a tokenizer and for branching, no more
-        except Exception as error:
-            self._fail(request, error)
-        else:
-            if request.task.finished:
-                self._end(request, "finished")
+        request.task.advance(cast(Engine, self))  # operations ask for a tokenizer and for branching, no more
+        if request.task.finished:
+            self._end(request, "finished")
 
     def _end(self, request: Request, state: str) -> None:
         if request.state != "running":
             return
         request.state = state
-        if request.task:
-            request.task.close()
+        try:
+            if request.task:
+                request.task.close()
+        except Exception as error:  # a program that does not let itself be closed
+            request.error = request.error or error
         for branch in request.branches:
             if branch in self._calls:
                 self._calls.pop(branch).cancel()
@@ -186,12 +204,11 @@ class RemoteEngine:
             if branch.goal is None:
                 branch.span.written, branch.logits = len(branch.span.tokens), UNKNOWN
             elif branch not in self._calls and not self._stop_if_reached(branch):
-                self._failures[branch] = 0
                 self._call(branch)
 
-    def _call(self, branch: Branch, pause: float = 0.0) -> None:
-        call = self._calls[branch] = Call(self._body(branch), pause)
-        self._open.add(call)
+    def _call(self, branch: Branch, pause: float = 0.0, failures: int = 0) -> None:
+        call = self._calls[branch] = Call(self._body(branch), pause, failures)
+        self._open[call] = branch.request
         self.asked += 1
         self._threads.submit(self._fetch, branch, call)
 
@@ -230,36 +247,49 @@ class RemoteEngine:
 
     def _take_next(self, seconds: float) -> None:
         with suppress(queue.Empty):
-            self._take(*self._arrived.get(timeout=seconds))
+            branch, call, what = self._arrived.get(timeout=seconds)
+            take = self._take_chunk if isinstance(what, Chunk) else self._take_end
+            self._attempt(branch.request, take, branch, call, what)
 
-    def _take(self, branch: Branch, call: Call, what: Chunk | ServerError | None) -> None:
-        wanted = self._calls.get(branch) is call
-        if isinstance(what, Chunk):
-            if what.usage:
-                self._account(branch.request, what.usage)
-            if wanted:
-                self._read(branch, call, what)
-            elif what.text or what.ids:  # the server does not know where it should have stopped
-                call.cancel()
+    def _take_chunk(self, branch: Branch, call: Call, chunk: Chunk) -> None:
+        call.usage = chunk.usage or call.usage
+        if self._calls.get(branch) is call:
+            self._read(branch, call, chunk)
+        elif chunk.text or chunk.ids:  # the server does not know where it should have stopped
+            call.cancel()
+
+    def _take_end(self, branch: Branch, call: Call, error: ServerError | None) -> None:
+        del self._open[call]
+        if call.usage:
+            self._account(branch.request, call.usage)
+        if self._calls.get(branch) is not call:
             return
-        self._open.discard(call)
-        if wanted:
-            del self._calls[branch]
-            if isinstance(what, ServerError):
-                self._again(branch, what)
-            else:
-                self._ended_by_server(branch, call)
+        del self._calls[branch]
+        if error:
+            # Ask once more, for what is still missing: what has come stays.
+            self._call(branch, self.server.pause_after(call.failures + 1, error), call.failures + 1)
+        else:
+            self._ended_by_server(branch, call)
 
     def _read(self, branch: Branch, call: Call, chunk: Chunk) -> None:
-        if not self.as_text and chunk.ids is None and chunk.text:
-            call.cancel()
-            self._fail(branch.request, ServerError(-1, f"{self.server.url} does not return token ids: ask it in text"))
-            return
         call.finish, call.reason = chunk.finish or call.finish, chunk.reason or call.reason
-        for id in self.tokenizer.encode(chunk.text) if self.as_text else chunk.ids or ():
+        for id in self._tokens(chunk):
             call.came = True
             if branch.goal:  # the rest of a chunk may lie beyond its end
                 self._accept(branch, id)
+
+    def _tokens(self, chunk: Chunk) -> list[int]:
+        """Raises ServerError for what this vocabulary does not have."""
+        if self.as_text:
+            return self.tokenizer.encode(chunk.text)
+        if chunk.ids is None and chunk.text:
+            raise ServerError(-1, f"{self.server.url} does not return token ids: ask it in text")
+        ids, size = chunk.ids or [], len(self.tokenizer)
+        if max(ids, default=0) >= size:
+            raise ServerError(
+                -1, f"{self.server.url} sent token {max(ids)}, and the vocabulary has {size}: ask it in text"
+            )
+        return ids
 
     def _accept(self, branch: Branch, id: int) -> None:
         """As the engine does with a token that it sampled; so where a text ends is decided by the same rule."""
@@ -305,21 +335,9 @@ class RemoteEngine:
             return names.get(str(reason))
         return next(iter(names.values()), None)
 
-    def _again(self, branch: Branch, error: ServerError) -> None:
-        """Ask once more, for what is still missing: what has come stays."""
-        self._failures[branch] += 1
-        try:
-            self._call(branch, self.server.pause_after(self._failures[branch], error))
-        except ServerError as final:
-            self._fail(branch.request, final)
-
     def _account(self, request: Request, usage: Usage) -> None:
         self.usages.append(usage)
         request.cost.add(prefilled=usage.prompt - usage.cached, reused=usage.cached, steps=1)
-
-    def _fail(self, request: Request, error: Exception) -> None:
-        request.error = error
-        self._end(request, "failed")
 
 
 def _config(context: int, vocabulary: int) -> ModelConfig:
