@@ -1,0 +1,94 @@
+"""What a method may spend, and the one operation by which it spends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..engine.branch import Branch, Limits
+from ..engine.operations import Decode
+from ..engine.request import Request
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+    from .player import Role
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The same for every method.
+
+    tokens    decoded in all branches together, for whatever purpose: tries, values, votes, conclusions
+    critical  decoded one after the other; None: as many as there are
+    width     branches of one fork
+    depth     forks inside forks
+    """
+
+    tokens: int = 1000
+    critical: int | None = None
+    width: int = 64
+    depth: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "critical", "width", "depth"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"the budget's {name} must not be negative, is {getattr(self, name)}")
+
+    @property
+    def limits(self) -> Limits:
+        """As the engine knows them."""
+        return Limits(self.tokens, self.width, self.depth)
+
+    def left(self, request: Request) -> int:
+        """Tokens that may still be decoded."""
+        return max(0, min(self.tokens, request.limits.tokens) - request.cost.decoded)
+
+
+class Spend(Decode):
+    """Decode as a role wants it, and not one token beyond the budget, however many branches decode at once: where
+    fewer tokens are left than branches, the last of them end now, with what they have.
+
+    cut  asked after every step which of the branches are given up; they finish as "cut" and let go of their blocks
+    """
+
+    def __init__(
+        self,
+        branches: Sequence[Branch],
+        role: Role,
+        budget: Budget,
+        cut: Callable[[Sequence[Branch]], Iterable[Branch]] | None = None,
+        most: int | None = None,
+    ) -> None:
+        limits = [n for n in (role.most, most) if n is not None]
+        super().__init__(branches, role.ends, role.stop, min(limits, default=None))
+        self.budget, self.cut = budget, cut
+
+    def begin(self, engine: Engine, request: Request) -> None:
+        super().begin(engine, request)
+        self._engine, self._request = engine, request
+        for branch in self.branches if self.budget.critical is not None else ():
+            assert branch.goal and self.budget.critical is not None
+            branch.goal.limit = min(branch.goal.limit, max(0, self.budget.critical - branch.critical))
+
+    def done(self) -> bool:
+        running = [branch for branch in self._request.alive if branch.decoding]
+        for branch in running[self.budget.left(self._request) :]:
+            self._end(branch, "length")
+        for branch in self.cut(self.branches) if self.cut else ():
+            self._end(branch, "cut")
+            self._engine.branching.close(branch, "released")
+        return super().done()
+
+    def _end(self, branch: Branch, reason: str) -> None:
+        if branch.decoding:
+            branch.end(reason)
+            self._engine.log.emit("stopped", self._request, branch, reason=reason)
+
+
+def wait_for(branches: Iterable[Branch], others: Iterable[Branch]) -> None:
+    """What ``branches`` do next was decided from what all of ``others`` wrote: their critical paths go on from the
+    longest of these. A fork and a join see to this themselves; a search that chooses must say so."""
+    longest = max((branch.critical for branch in others), default=0)
+    for branch in branches:
+        branch.critical = max(branch.critical, longest)

@@ -1,0 +1,37 @@
+"""Self-consistency: many tries, one vote (Wang et al. 2022, arXiv 2203.11171)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..engine.operations import Fork, Settle, Start
+from ..engine.request import Program
+from ..engine.sampling import Sampling
+from .budget import Budget, Spend
+from .judges import vote
+from .method import method
+from .outcome import Outcome
+from .player import Player
+
+
+def tries(problem: Any, player: Player, width: int, sampling: Sampling | None = None) -> Program:
+    """Fork once, after the prompt: its keys and values are computed once for all. Gives the branches."""
+    root = yield Start(player["chain"].ask(problem), sampling or player.sampling)
+    yield Settle([root])
+    return (yield Fork(root, width))
+
+
+@method(
+    "self-consistency",
+    forks="always, once",
+    sees="the prompt",
+    joins="vote",
+    needs=("chain",),
+    paper="Wang et al. 2022, arXiv 2203.11171",
+)
+def self_consistency(problem: Any, player: Player, budget: Budget, width: int = 8) -> Program:
+    """Independent tries; the most frequent answer wins. A try without an answer has no vote."""
+    branches = yield from tries(problem, player, width)
+    ended = yield Spend(branches, player["chain"], budget)
+    candidates = tuple(player.candidate(problem, branch) for branch in branches)
+    return Outcome(vote(candidates), candidates, "vote", spent=any(done.finish == "length" for done in ended))
