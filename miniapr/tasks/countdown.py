@@ -11,14 +11,12 @@ import hashlib
 import random
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
 
-from ..tasks import arithmetic
+from . import arithmetic
+from .task import Split, Verdict
 
 MAX_NUMBER = 10_000
 MIN_COUNT, MAX_COUNT = 2, 6
-
-Split = Literal["train", "pairs", "sets"]
 
 
 @dataclass(frozen=True)
@@ -62,15 +60,6 @@ class Ranges:
             raise ValueError(
                 f"targets need 0 <= low <= high <= {MAX_NUMBER}, got {self.target_low}..{self.target_high}"
             )
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the verifier found: ``value`` is the expression's exact value where it has one."""
-
-    correct: bool
-    reason: str
-    value: int | None = None
 
 
 @dataclass(frozen=True)

@@ -32,18 +32,22 @@ CONTROL = {
 }
 
 
-def build_tokenizer() -> Tokenizer:
+def word_level(words: Sequence[str], control: Iterable[str]) -> Tokenizer:
     """A word-level tokenizer whose control tokens cannot be written by plain text.
 
     ``encode_special_tokens`` is a property of the running object and is not stored in ``tokenizer.json``: whoever
     loads one sets it before encoding text from outside.
     """
-    words = [*map(str, range(LIMIT + 1)), *WORDS]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in CONTROL.values()])
+    tokenizer.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in control])
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def build_tokenizer() -> Tokenizer:
+    """The tokenizer of these words; the id of the integer n is n."""
+    return word_level([*map(str, range(LIMIT + 1)), *WORDS], CONTROL.values())
 
 
 class Vocabulary:

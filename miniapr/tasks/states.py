@@ -1,0 +1,134 @@
+"""Countdown as a search: states, the steps between them, and what is true of a state.
+
+A state is the numbers that are left, from the largest, and the target. A step takes two of them and puts their result
+back; the word for it says by their places which two (``miniapr.tasks.words``).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .countdown import Problem, Ranges, operations, split_of
+from .task import Split
+from .vocabulary import LIMIT, OPERATORS
+from .words import LABELS, LIKELY, NEVER, PLACES, SURE
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class State:
+    """One to four non-negative integers from the largest down, and a target. Raises ValueError outside of these
+    bounds, and for a number that has no token."""
+
+    numbers: tuple[int, ...]
+    target: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.numbers) <= len(PLACES):
+            raise ValueError(f"a state has 1 to {len(PLACES)} numbers, got {len(self.numbers)}")
+        if tuple(sorted(self.numbers, reverse=True)) != self.numbers:
+            raise ValueError(f"the numbers of a state fall, got {self.numbers}")
+        for number in (*self.numbers, self.target):
+            if not 0 <= number <= LIMIT:
+                raise ValueError(f"the vocabulary counts from 0 to {LIMIT}, got {number}")
+
+    @classmethod
+    def of(cls, problem: Problem) -> State:
+        return cls(problem.descending, problem.target)
+
+
+def steps(state: State) -> dict[str, State]:
+    """Every legal step by its word, with the state after it: sums first, then differences, products, quotients. Left
+    out: results that have no token, and what equal numbers repeat."""
+    taken: set[tuple[int, str, int]] = set()
+    found = []
+    numbers = state.numbers
+    for i in range(len(numbers)):
+        for j in range(i + 1, len(numbers)):
+            rest = numbers[:i] + numbers[i + 1 : j] + numbers[j + 1 :]
+            for step in operations(numbers[i], numbers[j]):
+                key = (step.left, step.op, step.right)
+                if step.value <= LIMIT and key not in taken:
+                    taken.add(key)
+                    left = tuple(sorted((*rest, step.value), reverse=True))
+                    found.append((step.op, f"{PLACES[i]}{step.op}{PLACES[j]}", State(left, state.target)))
+    found.sort(key=lambda entry: OPERATORS.index(entry[0]))  # stable: places keep their order
+    return {word: after for _, word, after in found}
+
+
+def reachable(numbers: tuple[int, ...]) -> set[int]:
+    """Every target that ``numbers``, from the largest down, can make."""
+    if len(numbers) == 1:
+        return {numbers[0]}
+    if len(numbers) == 2:
+        return {step.value for step in operations(*numbers) if step.value <= LIMIT}
+    return {value for after in steps(State(numbers, 0)).values() for value in reachable(after.numbers)}
+
+
+def paths(state: State) -> list[Path]:
+    """Every path of steps to the target, in the order of a depth-first search."""
+    if len(state.numbers) == 1:
+        return [()] if state.numbers[0] == state.target else []
+    if len(state.numbers) == 2:  # four of five states are such: without making the states after them
+        larger, smaller = state.numbers
+        return [(f"a{step.op}b",) for step in operations(larger, smaller) if step.value == state.target]
+    return [(word, *rest) for word, after in steps(state).items() for rest in paths(after)]
+
+
+def value(state: State) -> str:
+    """``sure``: at most one step from the target; ``likely``: it can be reached by more; ``never``: it cannot."""
+    found = paths(state)
+    return NEVER if not found else SURE if len(found[0]) <= 1 else LIKELY
+
+
+def expression(path: Sequence[str], numbers: Sequence[int]) -> str | None:
+    """The steps of ``path`` from ``numbers`` on as one expression; None if they are not legal or leave more than one
+    number. Whatever a model wrote has a defined result."""
+    parts = [(number, str(number)) for number in sorted(numbers, reverse=True)]
+    for word in path:
+        i, op, j = LABELS.get(word, (0, "", len(parts)))
+        if j >= len(parts):
+            return None
+        left, right = parts[i], parts[j]
+        value = next((step.value for step in operations(left[0], right[0]) if step.op == op), None)
+        if value is None:
+            return None
+        rest = [part for k, part in enumerate(parts) if k not in (i, j)]
+        # Among equals the result stands first. Which of them a word means makes no difference to the value.
+        parts = sorted([(value, f"( {left[1]} {op} {right[1]} )"), *rest], key=lambda part: -part[0])
+    return parts[0][1].removeprefix("( ").removesuffix(" )") if len(parts) == 1 and path else None
+
+
+class Deck:
+    """Problems of ``ranges``, from the distribution of ``countdown.draw``, without its thousand searches a problem.
+
+    Owns a table of what each set of numbers can make. It grows as sets are met; what is drawn does not depend on it.
+    """
+
+    def __init__(self, ranges: Ranges) -> None:
+        self.ranges = ranges
+        self._targets = range(ranges.target_low, ranges.target_high + 1)
+        self._reached: dict[tuple[int, ...], set[int]] = {}
+
+    def draw(self, rng: random.Random, solvable: bool = True, split: Split | None = None) -> State:
+        """Numbers are kept as often as they have targets that can (or cannot) be reached; one of those is drawn."""
+        ranges = self.ranges
+        while True:
+            numbers = tuple(sorted((rng.randint(ranges.low, ranges.high) for _ in range(ranges.count)), reverse=True))
+            if numbers not in self._reached:
+                self._reached[numbers] = reachable(numbers)
+            fit = [target for target in self._targets if (target in self._reached[numbers]) == solvable]
+            if rng.random() * len(self._targets) < len(fit):
+                state = State(numbers, rng.choice(fit))
+                if split is None or split_of(Problem(state.numbers, state.target)) == split:
+                    return state
+
+
+def held_out(state: State) -> bool:
+    """Whether the state, met inside of a larger problem, is a problem that is held out of training."""
+    if len(state.numbers) < 3 or 0 in state.numbers:
+        return False
+    return split_of(Problem(state.numbers, state.target)) != "train"
