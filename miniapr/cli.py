@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from .plain import is_text, plain
+
 INTERRUPTED = 130  # as a shell says it of a process that Ctrl-C ended
 
 
@@ -17,7 +19,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, like every other error of the program."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"miniapr: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, plain(f"miniapr: error: {message} (see {self.prog} --help)\n"))
 
 
 def parser_for(command: str | None) -> argparse.ArgumentParser:
@@ -109,6 +111,9 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0, 1 (failed), 2 (bad input), 130 (Ctrl-C)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for word in words:
+        if not is_text(word):
+            return _complain(ValueError(f"the argument {word!r} is no text in this terminal's encoding"), 2)
     args = parser_for(words[0] if words else None).parse_args(words)
     try:
         with warnings.catch_warnings():
@@ -126,13 +131,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: Exception, code: int) -> int:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = plain(" ".join(str(error).split())) or type(error).__name__
     print(f"miniapr: error: {text}", file=sys.stderr)
     return code
 
 
 def _say_warning(message: Warning | str, *_: object) -> None:
-    print(f"miniapr: note: {message}", file=sys.stderr)
+    print(plain(f"miniapr: note: {message}"), file=sys.stderr)
 
 
 def _compare(args: argparse.Namespace) -> int:

@@ -154,6 +154,18 @@ def test_no_command_and_unknown_command(run: Run) -> None:
         assert code == 2 and err.startswith("miniapr: error: ")
 
 
+@pytest.mark.parametrize("words", [("compare", "--prompt"), ("play", "--prompt"), ("compare", "--trace"), ()])
+def test_an_argument_that_is_no_utf_8_is_one_clear_line(run: Run, words: tuple[str, ...]) -> None:
+    code, out, err = run(*words, b"\xff\x1b[2J".decode("utf-8", "surrogateescape"))
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert r"'\udcff\x1b[2J' is no text" in err
+
+
+def test_what_an_error_quotes_does_not_command_the_terminal(run: Run) -> None:
+    code, _, err = run("\x1b[2J")
+    assert code == 2 and "\x1b" not in err
+
+
 def test_other_failures_exit_with_1(run: Run, nonsense: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("the machine\nis on fire")

@@ -59,8 +59,9 @@ class TextStream:
         return certain
 
     def _undecided(self) -> int:
-        """Where the longest tail begins that is a proper beginning of a stop string."""
-        for start in range(len(self._held)):
+        """Where the longest tail begins that is a proper beginning of a stop string (so it is shorter than one)."""
+        longest = max(map(len, self.stops), default=1)
+        for start in range(max(0, len(self._held) + 1 - longest), len(self._held)):
             tail = self._held[start:]
             if any(stop.startswith(tail) for stop in self.stops):
                 return start

@@ -9,60 +9,26 @@ cache); this is the client-side orchestration of ThreadWeaver (Lian et al. 2025,
 from __future__ import annotations
 
 import math
-import queue
-import random
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any, cast
 
-import torch
-
-from ..engine.branch import Branch, Goal, Limits
+from ..engine.branch import Branch, Limits
 from ..engine.engine import Engine
 from ..engine.events import Event, Log
 from ..engine.request import Program, Request
 from ..engine.sampling import Token
-from ..kv.cache import KVCache
-from ..kv.pool import BlockPool
-from ..kv.span import Piece, Span
-from ..model.config import ModelConfig
 from ..model.tokenizer import Tokenizer
 from .answers import Chunk, ServerError, Usage
+from .calls import Calls
 from .client import Call, Server
 from .joins import TextBranching
+from .no_keys import UNKNOWN, NoKeys, no_copy, text_config
+from .speech import Speech
 from .vocabulary import TextPieces
 
 PATIENCE = 0.2  # seconds that a step waits: then its caller can look whether it is still wanted
 LINGER = 5.0  # seconds that a server has to say what a completion cost that is not wanted any more
-UNKNOWN = torch.empty(0)  # in the place of logits: a server of text has some, and does not tell
-
-
-class NoPool(BlockPool):
-    """Of no layers and no blocks: whatever is asked of it fits."""
-
-    def __init__(self) -> None:
-        super().__init__(1, 1, 0, 0, 0)
-
-    def blocks_for(self, tokens: int) -> int:
-        return 0
-
-
-class NoKeys(KVCache):
-    """What holds keys and values where there are none."""
-
-    def __init__(self) -> None:
-        super().__init__(NoPool(), reuse_prefixes=False)
-
-    def hold(self, pieces: Iterable[Piece]) -> None:
-        pass
-
-    def drop(self, pieces: Iterable[Piece]) -> None:
-        pass
-
-    def drop_open(self, span: Span) -> None:
-        pass
 
 
 class RemoteEngine:
@@ -73,12 +39,11 @@ class RemoteEngine:
     context      how many tokens the model can see, where that is known
     concurrency  completions under way at the same time
     most         tokens of one completion: a longer text is asked for in several, since servers have limits
-    asked        how many completions were asked for
     usages       what the server said that they cost, if it did
 
-    Owns: its requests, its events, a thread for each completion under way. Never does: let one request's error
-    end another. Whatever goes wrong in a program, or in what a server sends it, ends the request that met it, after
-    as many tries as may help (ServerError), and never comes out of ``step``.
+    Owns: its requests, its events, its calls. Never does: let one request's error end another. Whatever goes wrong in
+    a program, or in what a server sends to it, ends the request that met it, after as many tries as may help
+    (ServerError), and never comes out of ``step``.
     """
 
     def __init__(
@@ -97,13 +62,17 @@ class RemoteEngine:
         self.tokenizer = tokenizer or cast(Tokenizer, talk or TextPieces())
         self.context, self.most = context, most
         self.log, self.kv = Log(), NoKeys()
-        self.branching = TextBranching(self.kv, _config(context, len(self.tokenizer)), self.log, _never)
+        config = text_config(context, len(self.tokenizer))
+        self.branching = TextBranching(self.kv, config, self.log, no_copy)
         self.requests: list[Request] = []
-        self.asked, self.usages = 0, list[Usage]()
-        self._calls: dict[Branch, Call] = {}  # what each decoding branch waits for
-        self._open: dict[Call, Request] = {}  # those and others, which are not wanted any more and have not ended yet
-        self._arrived: queue.SimpleQueue[tuple[Branch, Call, Chunk | ServerError | None]] = queue.SimpleQueue()
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="completion")
+        self.usages: list[Usage] = []
+        self._speech = Speech(self.tokenizer, self.as_text, context, most)
+        self._calls = Calls(server, concurrency)
+
+    @property
+    def asked(self) -> int:
+        """How many completions were asked for."""
+        return self._calls.begun
 
     @property
     def events(self) -> list[Event]:
@@ -132,7 +101,7 @@ class RemoteEngine:
     def _hear_costs(self, request: Request, stop: Callable[[], bool]) -> None:
         """They come last, if they come: a server that goes on saying nothing is not waited for."""
         end = time.monotonic() + LINGER
-        while (calls := [call for call, whose in self._open.items() if whose is request]) and not stop():
+        while (calls := self._calls.open_of(request)) and not stop():
             if time.monotonic() > end:
                 for call in calls:
                     call.cancel()
@@ -146,7 +115,7 @@ class RemoteEngine:
         """End everything; idempotent."""
         for request in list(self.requests):
             self.abort(request)
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._calls.close()
 
     def step(self) -> list[Event]:
         """Advance every program, ask for what they wait for, take what has arrived. Returns what happened."""
@@ -154,9 +123,9 @@ class RemoteEngine:
         for do in (self._advance, self._ask):
             for request in list(self.requests):
                 self._attempt(request, do, request)
-        if self._calls and len(self.events) == mark:
+        if self._calls.wanted and len(self.events) == mark:
             self._take_next(PATIENCE)
-        for _ in range(self._arrived.qsize()):  # not until none is left: a server may send faster than we read
+        for _ in range(self._calls.waiting()):  # not until none is left: a server may send faster than we read
             self._take_next(0)
         self.log.step += 1
         return self.events[mark:]
@@ -188,8 +157,7 @@ class RemoteEngine:
         except Exception as error:  # a program that does not let itself be closed
             request.error = request.error or error
         for branch in request.branches:
-            if branch in self._calls:
-                self._calls.pop(branch).cancel()
+            self._calls.cut(branch)
             self.branching.close(branch, "released" if state == "finished" else "aborted")
         self.requests.remove(request)
         self.log.emit(state, request, error=str(request.error or ""))
@@ -203,93 +171,41 @@ class RemoteEngine:
                 continue
             if branch.goal is None:
                 branch.span.written, branch.logits = len(branch.span.tokens), UNKNOWN
-            elif branch not in self._calls and not self._stop_if_reached(branch):
-                self._call(branch)
-
-    def _call(self, branch: Branch, pause: float = 0.0, failures: int = 0) -> None:
-        call = self._calls[branch] = Call(self._body(branch), pause, failures)
-        self._open[call] = branch.request
-        self.asked += 1
-        self._threads.submit(self._fetch, branch, call)
-
-    def _body(self, branch: Branch) -> dict[str, Any]:
-        goal, sampling, cost = branch.goal, branch.sampling, branch.request.cost
-        assert goal
-        left = goal.begun + goal.limit - len(branch.generated), branch.request.limits.tokens - cost.decoded
-        body: dict[str, Any] = {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": random.Random(f"{sampling.seed}/{branch.path}/{len(branch.generated)}").getrandbits(31),
-            "max_tokens": max(1, min(*left, self.context - branch.position, self.most)),
-        }
-        body |= {"top_k": sampling.top_k} if sampling.top_k else {}
-        body |= {"min_p": sampling.min_p} if sampling.min_p else {}
-        stops = list(goal.stream.stops) if goal.stream else []
-        if self.as_text:
-            stops += [self.tokenizer.decode([id]) for id in sorted(goal.tokens)]
-            body["prompt"] = self.tokenizer.decode(branch.history)
-        else:
-            ends = sorted(goal.tokens)
-            body |= {"prompt": branch.history, "return_token_ids": True, "ignore_eos": True, "stop_token_ids": ends}
-        return body | ({"stop": stops} if stops else {})
-
-    def _fetch(self, branch: Branch, call: Call) -> None:
-        """In a thread of its own: everything that comes goes into the queue, None at the end."""
-        end: ServerError | None = None
-        try:
-            for chunk in self.server.complete(call):
-                self._arrived.put((branch, call, chunk))
-        except ServerError as error:
-            end = error
-        except Exception as error:  # a thread that dies silently would be waited for forever
-            end = ServerError(-1, f"{type(error).__name__}: {error}")
-        self._arrived.put((branch, call, end))
+            elif branch not in self._calls.wanted and not self._stop_if_reached(branch):
+                self._calls.begin(branch, self._speech.body(branch))
 
     def _take_next(self, seconds: float) -> None:
-        with suppress(queue.Empty):
-            branch, call, what = self._arrived.get(timeout=seconds)
+        if arrival := self._calls.take(seconds):
+            branch, call, what = arrival
             take = self._take_chunk if isinstance(what, Chunk) else self._take_end
             self._attempt(branch.request, take, branch, call, what)
 
     def _take_chunk(self, branch: Branch, call: Call, chunk: Chunk) -> None:
         call.usage = chunk.usage or call.usage
-        if self._calls.get(branch) is call:
+        if self._calls.wanted.get(branch) is call:
             self._read(branch, call, chunk)
         elif chunk.text or chunk.ids:  # the server does not know where it should have stopped
             call.cancel()
 
     def _take_end(self, branch: Branch, call: Call, error: ServerError | None) -> None:
-        del self._open[call]
         if call.usage:
             self._account(branch.request, call.usage)
-        if self._calls.get(branch) is not call:
+        if self._calls.wanted.get(branch) is not call:
             return
-        del self._calls[branch]
+        del self._calls.wanted[branch]
         if error:
-            # Ask once more, for what is still missing: what has come stays.
-            self._call(branch, self.server.pause_after(call.failures + 1, error), call.failures + 1)
+            pause = self.server.pause_after(call.failures + 1, error)
+            # Once more, for what is still missing: what has come stays.
+            self._calls.begin(branch, self._speech.body(branch), pause, call.failures + 1)
         else:
             self._ended_by_server(branch, call)
 
     def _read(self, branch: Branch, call: Call, chunk: Chunk) -> None:
         call.finish, call.reason = chunk.finish or call.finish, chunk.reason or call.reason
-        for id in self._tokens(chunk):
+        for id in self._speech.tokens(chunk):
             call.came = True
             if branch.goal:  # the rest of a chunk may lie beyond its end
                 self._accept(branch, id)
-
-    def _tokens(self, chunk: Chunk) -> list[int]:
-        """Raises ServerError for what this vocabulary does not have."""
-        if self.as_text:
-            return self.tokenizer.encode(chunk.text)
-        if chunk.ids is None and chunk.text:
-            raise ServerError(-1, f"{self.server.url} does not return token ids: ask it in text")
-        ids, size = chunk.ids or [], len(self.tokenizer)
-        if max(ids, default=0) >= size:
-            raise ServerError(
-                -1, f"{self.server.url} sent token {max(ids)}, and the vocabulary has {size}: ask it in text"
-            )
-        return ids
 
     def _accept(self, branch: Branch, id: int) -> None:
         """As the engine does with a token that it sampled; so where a text ends is decided by the same rule."""
@@ -301,7 +217,7 @@ class RemoteEngine:
         text = branch.goal.stream.push(id) if branch.goal and branch.goal.stream else self.tokenizer.decode([id])
         self.log.emit("decoded", branch.request, branch, token=id, text=text, logprob=None)
         if self._stop_if_reached(branch):
-            self._calls.pop(branch, None)
+            self._calls.wanted.pop(branch, None)  # not cut: what it cost is still to come
 
     def _stop_if_reached(self, branch: Branch) -> bool:
         reason = branch.reached(self.context)
@@ -322,28 +238,11 @@ class RemoteEngine:
             if not call.came or call.body["max_tokens"] < self.most:
                 self._stop(branch, "length")
             return
-        if self.as_text and (end := self._end_token(branch.goal, call.reason)) is not None:
+        if (end := self._speech.end_token(branch.goal, call.reason)) is not None:
             self._accept(branch, end)
         if branch.goal:
             self._stop(branch, "stop")
 
-    def _end_token(self, goal: Goal, reason: str | int | None) -> int | None:
-        """The token that ended a text, which servers of text cut off, and many do not name: if it can only be one of
-        those that were to end it, the first of them, else none."""
-        names = {self.tokenizer.decode([id]): id for id in sorted(goal.tokens)}
-        if isinstance(reason, str) or (goal.stream and goal.stream.stops):
-            return names.get(str(reason))
-        return next(iter(names.values()), None)
-
     def _account(self, request: Request, usage: Usage) -> None:
         self.usages.append(usage)
         request.cost.add(prefilled=usage.prompt - usage.cached, reused=usage.cached, steps=1)
-
-
-def _config(context: int, vocabulary: int) -> ModelConfig:
-    """What is known of the model: which tokens there are, and how many it can see."""
-    return ModelConfig(vocabulary, 1, 1, 1, 1, 1, 2, max_position_embeddings=context)
-
-
-def _never(source: Span, target: Span) -> None:
-    raise AssertionError("there is nothing to copy")

@@ -6,15 +6,17 @@ that they can be printed anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from ..methods.compare import Joined, Thread
+from ..plain import plain
 from ..tasks.demonstrations import extract_answer
 from ..tasks.vocabulary import HIT, MISS
 from .report import Report, Spent, spent_until_first_answer
@@ -24,9 +26,19 @@ LABELS = 18  # columns for the names of the rows
 VERDICTS = {True: "bold green", False: "bold red"}
 
 
+class Terminal(Console):
+    """What a model or a server wrote can neither command the terminal nor fail for a character that it does not have:
+    all that is printed passes here, before rich's own commands are put around it."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            text = plain(segment.text).encode(self.encoding, "replace").decode(self.encoding)
+            yield segment if segment.control else segment._replace(text=text)
+
+
 def console() -> Console:
     """Without rich's own colouring of numbers: here colours mean something."""
-    return Console(highlight=False, soft_wrap=False)
+    return Terminal(highlight=False, soft_wrap=False)
 
 
 def print_report(report: Report, out: Console | None = None) -> None:

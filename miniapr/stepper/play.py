@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..plain import is_text
 from . import commands
 from .levels import LEVELS, Level
 from .session import Session
@@ -31,6 +32,8 @@ class Play:
         try:
             if len(line) > LONGEST:
                 raise ValueError(f"a command has at most {LONGEST} characters, this one {len(line):,}")
+            if not is_text(line):
+                raise ValueError("half of a surrogate pair is no character")
             return self.state(self._run(line))
         except ValueError as error:
             return self.state(str(error), error=True)
