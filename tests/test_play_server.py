@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ def ask(server: Server, method: str, path: str, body: Any = None, **headers: str
     given = {"Host": f"127.0.0.1:{server.server_port}", "X-Miniapr-Key": server.key, "Content-Type": "application/json"}
     given |= {name.replace("_", "-"): value for name, value in headers.items()}
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
     try:
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         for name, value in ({"Content-Length": str(len(data))} | given).items():
@@ -142,11 +141,19 @@ def test_other_paths_and_methods(server: Server) -> None:
 
 
 @settings(max_examples=60)
-@given(st.text(max_size=60))
+@given(st.text(st.characters(), max_size=60))  # halves of surrogate pairs too
 def test_any_line_gets_an_answer(server: Server, line: str) -> None:
     name = begin(server)
     status, _, state = ask(server, "POST", "/do", {"session": name, "line": line})
     assert status == 200 and isinstance(state["said"], str)
+
+
+@pytest.mark.parametrize("line", ["write \ud83d", "fork 8 | \udc00", "join stitch then \ud800", "\ud800"])
+def test_half_a_surrogate_pair_is_told_in_words(server: Server, line: str) -> None:
+    name = begin(server)
+    status, _, state = ask(server, "POST", "/do", {"session": name, "line": line})
+    assert status == 200 and state["error"] and state["said"] == "half of a surrogate pair is no character"
+    assert ask(server, "POST", "/do", {"session": name, "line": "fork 2"})[2]["history"] == ["fork 2"]
 
 
 def test_the_page_not_used_for_longest_gives_way(server: Server) -> None:
@@ -160,14 +167,13 @@ def test_the_page_not_used_for_longest_gives_way(server: Server) -> None:
     assert len(server.pages) == SESSIONS
 
 
-def test_who_says_nothing_does_not_keep_others_waiting(server: Server) -> None:
+def test_who_says_nothing_does_not_keep_others_waiting(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Handler, "timeout", None)  # they are never cut off: who waited for them would wait for ever
     silent = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(20)]
     try:
         for one in silent[:10]:
             one.sendall(b"POST /open HTTP/1.1\r\nHost:")
-        begun = time.perf_counter()
         begin(server)
-        assert time.perf_counter() - begun < 5
     finally:
         for one in silent:
             one.close()
@@ -177,7 +183,7 @@ def test_who_says_nothing_is_cut_off(server: Server, monkeypatch: pytest.MonkeyP
     assert Handler.timeout and Handler.timeout <= 30
     monkeypatch.setattr(Handler, "timeout", 0.3)
     for said in (b"", b"POST /open HTTP/1.1\r\nHost:"):
-        with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
             connection.sendall(said)
             assert connection.recv(1) == b""
 
@@ -196,7 +202,7 @@ def test_who_says_nothing_is_cut_off(server: Server, monkeypatch: pytest.MonkeyP
     ids=lambda said: repr(said[:12]),
 )
 def test_what_is_no_request_is_answered_by_an_error_or_not_at_all(server: Server, said: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
         connection.sendall(said)
         connection.shutdown(socket.SHUT_WR)
         answer = b""
@@ -235,18 +241,18 @@ def test_ctrl_c_ends_it_cleanly() -> None:
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line.startswith("Play at http://127.0.0.1:")
+    assert process.stdout.readline() == "Ctrl-C ends it.\n"
     address, key = line.split()[-1].split("/?key=")
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))):  # a browser that keeps its connection
-        time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate()
     assert process.returncode == 0 and errors == "" and key
 
 
 def test_a_port_that_is_taken_is_told(server: Server) -> None:
     command = [sys.executable, "-m", "miniapr", "play", "--no-browser", "--port", str(server.server_port)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 1 and "in use" in done.stderr and "Traceback" not in done.stderr
 
 

@@ -237,7 +237,7 @@ def test_step_on_a_terminal(tmp_path: Path) -> None:
     )
     os.close(slave)
     os.write(master, b"\nq\n")
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate()
     os.close(master)
     assert child.returncode == 0 and err == ""
     assert "2. Decode branch 0" in out and "3. " not in out and "Stopped early" in out

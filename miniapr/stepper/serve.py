@@ -211,13 +211,13 @@ def serve(
     """Serve until Ctrl-C. Raises OSError if the port is taken, ValueError for a prompt that the model cannot read."""
     Session(bundle, prompt).close()  # a prompt that cannot be read is told here, not on the page
     with Server(bundle, prompt, port) as server:
-        say(f"Play at {server.url}")
-        say("Ctrl-C ends it.")
-        if browse:
-            import webbrowser
-
-            threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
         try:
+            say(f"Play at {server.url}")
+            say("Ctrl-C ends it.")
+            if browse:
+                import webbrowser
+
+                threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
             server.serve_forever()
         except KeyboardInterrupt:
             say("")
