@@ -12,6 +12,7 @@
 #include "kernels.h"
 #include "linear.h"
 #include "plan.h"
+#include "sample.h"
 
 namespace py = pybind11;
 using namespace miniapr;
@@ -105,6 +106,14 @@ void turn_heads(Address x, int64_t row_stride, int64_t head_stride, int64_t rows
          interleaved, at(out), threads);
 }
 
+void sample_all(Address logits, int64_t rows, int64_t row_stride, int64_t vocabulary, int storage, Address temperature,
+                Address top_k, Address top_p, Address min_p, Address uniform, Address tokens, Address logprobs,
+                int threads) {
+    sample({at(logits), rows, row_stride, vocabulary, storage_of(storage), at<double>(temperature), at<int64_t>(top_k),
+            at<double>(top_p), at<double>(min_p), at<double>(uniform)},
+           at<int64_t>(tokens), at<double>(logprobs), threads);
+}
+
 #define MINIAPR_STRING_(x) #x
 #define MINIAPR_STRING(x) MINIAPR_STRING_(x)
 
@@ -159,6 +168,7 @@ PYBIND11_MODULE(_native, m) {
     m.def("copy_and_shift", &copy_and_shift_all, release());
     m.def("linear", &multiply_all, release());
     m.def("rope", &turn_heads, release());
+    m.def("sample", &sample_all, release());
     m.def("build_info", &build_info);
 #ifdef MINIAPR_PLANT_OVERFLOW
     m.def("overflow", &overflow);

@@ -16,3 +16,4 @@
 #include "kernels.h"
 #include "linear.h"
 #include "plan.h"
+#include "sample.h"

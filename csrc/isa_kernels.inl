@@ -18,6 +18,8 @@ namespace MINIAPR_ISA {
 #include "turn.inl"
 //
 #include "linear.inl"
+//
+#include "sample.inl"
 
 }  // namespace MINIAPR_ISA
 
@@ -37,6 +39,9 @@ const Kernels MINIAPR_JOIN(MINIAPR_ISA, _kernels) = {
      MINIAPR_ISA::multiply<MINIAPR_ISA::F64, double>},
     {MINIAPR_ISA::rope<MINIAPR_ISA::F32, float>, MINIAPR_ISA::rope<MINIAPR_ISA::F32, bf16>,
      MINIAPR_ISA::rope<MINIAPR_ISA::F64, double>},
+    {MINIAPR_ISA::peak<MINIAPR_ISA::F32, float>, MINIAPR_ISA::peak<MINIAPR_ISA::F32, bf16>,
+     MINIAPR_ISA::peak<MINIAPR_ISA::F64, double>},
+    {MINIAPR_ISA::weigh<float>, MINIAPR_ISA::weigh<bf16>, MINIAPR_ISA::weigh<double>},
 };
 
 }  // namespace miniapr

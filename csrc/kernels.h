@@ -5,6 +5,7 @@
 
 #include "attention.h"
 #include "linear.h"
+#include "sample.h"
 
 namespace miniapr {
 
@@ -21,6 +22,9 @@ struct Kernels {
     void (*enter[3])(const Linear& job, int64_t row, void* x);
     void (*multiply[3])(const Linear& job, const void* x, const LinearItem& item);
     void (*rope[3])(const Heads& heads, int64_t row, const void* cos, const void* sin, bool interleaved, void* out);
+    // One row of logits; its weights [count, rounded up to 8].
+    void (*peak[3])(const void* logits, int64_t count, Peak& out);
+    void (*weigh[3])(const void* logits, int64_t count, double top, double temperature, double* weights);
 };
 
 // The best that this processor runs, or the one that the environment variable MINIAPR_ISA names

@@ -60,6 +60,10 @@ class Operations(LayerOperations, Protocol):
         interleaved: bool,
     ) -> None: ...
 
+    def sample(
+        self, logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, uniform: Tensor
+    ) -> tuple[Tensor, Tensor]: ...
+
 
 __all__ = [
     "AttentionPlan",

@@ -126,6 +126,14 @@ class Checks:
             raise ValueError(f"{of_sin} is {describe(sin)}, {of_cos} is {describe(cos)}")
         return cos.to(dtype).contiguous(), sin.to(dtype).contiguous()
 
+    def draws(self, rows: int, **lists: Tensor) -> list[int]:
+        """How each of so many rows is sampled: lists on the host, integers for top_k. Their addresses."""
+        for label, x in lists.items():
+            dtype = torch.int64 if label == "top_k" else torch.float64
+            if x.shape != (rows,) or x.dtype != dtype or not x.is_contiguous() or x.device.type != "cpu":
+                raise ValueError(f"{label} is {describe(x)}, expected contiguous {_name(dtype)} [{rows}] on the CPU")
+        return [x.data_ptr() for x in lists.values()]
+
 
 def check_index(label: str, x: Tensor) -> None:
     """A list of blocks, slots or rows, on the host."""

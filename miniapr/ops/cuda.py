@@ -273,6 +273,8 @@ class Cuda:
         )  # fmt: skip
         return out
 
+    sample = staticmethod(reference.sample)  # torch's own operations, on the device
+
     def _check_q(self, q: Tensor, k_cache: Tensor) -> int:
         """[N, heads, D] where the cache is: the number of heads."""
         heads, head_dim = k_cache.shape[1:3]

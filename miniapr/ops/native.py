@@ -254,6 +254,20 @@ class Native:
         )  # fmt: skip
         return out
 
+    def sample(
+        self, logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, uniform: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A token for each row of logits [M, V], and its log-probability: see ``reference.sample``."""
+        storage = CHECKS.code("logits", logits, 2, "[M, V]")
+        rows, vocabulary = logits.shape
+        lists = CHECKS.draws(rows, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, uniform=uniform)
+        logits, tokens, logprobs = dense_last(logits), top_k.new_empty(rows), uniform.new_empty(rows)
+        self._module.sample(
+            logits.data_ptr(), rows, logits.stride(0), vocabulary, storage, *lists,
+            tokens.data_ptr(), logprobs.data_ptr(), torch.get_num_threads(),
+        )  # fmt: skip
+        return tokens, logprobs
+
     def _prepare(self, plan: AttentionPlan, blocks: int, block_size: int, group: int) -> Any:
         """The plan checked, copied and cut into units of work, once for all layers: its life is that of the plan."""
         key = (self._maker, blocks, block_size, group)

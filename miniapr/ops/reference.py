@@ -195,3 +195,43 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
         return torch.stack((a * cos - b * sin, b * cos + a * sin), dim=-1).flatten(-2)
     a, b = x.chunk(2, dim=-1)  # [..., D / 2]
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+def sample(
+    logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, uniform: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A token for each row, by inverting the cumulative distribution, the likeliest token first, at the row's own
+    number: so who else is in the batch changes nothing. Equal logits keep the order of their ids.
+
+    logits       [M, V]
+    temperature  [M] float64; 0: the likeliest token, whatever else is asked for
+    top_k        [M] int64: keep the k likeliest, 0: all
+    top_p        [M] float64: then the smallest set of likeliest tokens that holds this much probability (Holtzman et
+                 al. 2020)
+    min_p        [M] float64: then those at least this fraction as likely as the likeliest (Nguyen et al. 2024)
+    uniform      [M] float64 in [0, 1)
+    returns      tokens [M] int64, logprobs [M] float64 of the softmax of the logits as they are; on the host. A row
+                 that holds NaN or +inf, or -inf only, has nothing to choose from: token -1, NaN.
+    """
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    likeliest, logprobs = wide.argmax(-1), wide.log_softmax(-1)  # [M], [M, V]
+    tokens, warm = likeliest.cpu(), (temperature > 0).nonzero()[:, 0]
+    if len(warm):
+        centred = (wide - wide.amax(-1, keepdim=True))[warm].double().cpu() / temperature[warm, None]
+        tokens[warm] = _draw(centred, *(x[warm, None] for x in (top_k, top_p, min_p, uniform)))
+    picked = logprobs.gather(1, tokens[:, None].to(logits.device))[:, 0].double().cpu()  # [M]
+    return tokens.masked_fill(picked.isnan(), -1), picked
+
+
+def _draw(logits: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, uniform: Tensor) -> Tensor:
+    """logits [W, V] float64, everything else [W, 1] -> [W] int64"""
+    logits, order = logits.sort(dim=-1, descending=True, stable=True)
+    cut = (torch.arange(logits.shape[1]) >= top_k) & (top_k > 0)
+    p = logits.masked_fill(cut, -math.inf).softmax(-1)
+    # Probability before each token: the first token always stays, even if it alone exceeds top_p.
+    p = p.masked_fill(p.cumsum(-1) - p >= top_p, 0)
+    p = p.masked_fill(p < min_p * p[:, :1], 0)
+    edge = p.cumsum(-1)
+    index = torch.searchsorted(edge, uniform * edge[:, -1:], right=True)  # [W, 1]
+    last = (p > 0).sum(-1, keepdim=True) - 1  # rounding must not pick a token that was cut
+    return order.gather(1, torch.minimum(index, last).clamp_min(0))[:, 0]
