@@ -16,6 +16,7 @@ from miniapr.stepper.page import FILES, script, style
 from miniapr.stepper.play import Play
 from miniapr.stepper.serve import Server
 from miniapr.stepper.session import Session
+from miniapr.stepper.widget import widget
 
 
 @pytest.fixture(scope="module")
@@ -232,22 +233,22 @@ def play() -> Iterator[Play]:
 def test_the_widget_answers_from_the_kernel() -> None:
     pytest.importorskip("anywidget", reason="no anywidget: pip install '.[notebook]'")
     session = Session(miniapr.load())
-    widget = session.widget()
-    widget._handle_custom_msg({"line": "fork 3"}, [])
-    assert session.history == ["fork 3"] and widget.state["history"] == ["fork 3"]
+    shown = widget(session)
+    shown._handle_custom_msg({"line": "fork 3"}, [])
+    assert session.history == ["fork 3"] and shown.state["history"] == ["fork 3"]
     session.do("decode 2")  # from a cell: the widget shows it
-    assert widget.state["history"] == ["fork 3", "decode 2"]
+    assert shown.state["history"] == ["fork 3", "decode 2"]
     session.undo()
-    assert widget.state["future"] == ["decode 2"]
+    assert shown.state["future"] == ["decode 2"]
     session.redo()
-    widget._handle_custom_msg({"line": "join stitch"}, [])
+    shown._handle_custom_msg({"line": "join stitch"}, [])
     assert session.history == ["fork 3", "decode 2", "join stitch"]
-    turn = widget.state["turn"]
+    turn = shown.state["turn"]
     for nonsense in ({"line": 3}, "fork", None, {}):
-        widget._handle_custom_msg(nonsense, [])
-    assert widget.state["turn"] == turn
-    widget._handle_custom_msg({"line": "frok"}, [])
-    assert widget.state["error"] and widget.state["turn"] == turn + 1
+        shown._handle_custom_msg(nonsense, [])
+    assert shown.state["turn"] == turn
+    shown._handle_custom_msg({"line": "frok"}, [])
+    assert shown.state["error"] and shown.state["turn"] == turn + 1
     session.close()
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import miniapr
 from miniapr.engine.engine import Engine
-from miniapr.stepper import commands
 from miniapr.stepper.levels import LEVELS, figure
 from miniapr.stepper.play import LONGEST, Play
-from miniapr.stepper.session import Session
+from miniapr.stepper.session import COMMANDS, Session
+from miniapr.stepper.tree import LIMITS
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ sensible = st.one_of(
     st.builds("write {}".format, st.sampled_from(("a", "hello"))),
 )
 travel = st.sampled_from(("undo", "undo 2", "undo all", "redo", "redo all", "help"))
-unfinished = st.builds("{} {}".format, st.sampled_from(list(commands.COMMANDS)), st.text())
+unfinished = st.builds("{} {}".format, st.sampled_from(list(COMMANDS)), st.text())
 nonsense = st.one_of(st.text(max_size=12), unfinished)
 joins = st.sampled_from(("join stitch then a", "join contiguous then b", "join copied then c", "join reprefill"))
 figures = st.one_of(  # whole figures too, so that most sessions get as far as going back over a join
@@ -145,13 +145,13 @@ def test_every_offer_can_be_taken(choices: list[int]) -> None:
     session = small()
     session.control = None
     for choice in choices:
-        offered = [line for line in commands.offers(session) if not line.startswith("branch") or choice % 3]
+        offered = [line for line in session.offers if not line.startswith("branch") or choice % 3]
         line = offered[choice % len(offered)]
         if line.startswith("join") and "select" not in line:
             line += " then a"
         if line == "decode":
             continue  # a hundred tokens each time: the context is 400
-        if line.startswith("fork") and session.leaves[0].depth >= commands.LIMITS.depth:
+        if line.startswith("fork") and session.leaves[0].depth >= LIMITS.depth:
             continue
         session.do(line)
         event(line.split()[0])

@@ -2,5 +2,6 @@
 
 from .session import Session
 from .trace import Trace
+from .widget import widget
 
-__all__ = ["Session", "Trace"]
+__all__ = ["Session", "Trace", "widget"]

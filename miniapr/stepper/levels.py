@@ -13,7 +13,8 @@ from ..kv.span import View
 from ..model.bundle import Bundle
 from ..tasks.countdown import Problem, verify
 from ..tasks.demonstrations import extract_answer
-from .session import PROMPT, Session
+from .session import Session
+from .tree import PROMPT
 
 PLAIN = "<bos> <adaptive> 8 7 3 -> 29 :"
 PROBLEM = Problem((8, 7, 3), 29)

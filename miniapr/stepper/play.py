@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ..plain import is_text
-from . import commands
 from .levels import LEVELS, Level
 from .session import Session
 
@@ -96,7 +95,7 @@ class Play:
             "future": session.future,
             "focus": session.focus,
             "branches": [{"id": b.id, "leaf": not b.children, "ended": session.ended(b)} for b in alive],
-            "offers": commands.offers(session),
+            "offers": session.offers,
             "level": self._about_level(),
             "levels": [{"title": level.title, "solved": level in self._solved} for level in LEVELS],
         }

@@ -12,24 +12,20 @@ computed again, nothing is moved. What is drawn is the straight line to the pres
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
-from ..engine.branch import Branch, Cost
+from ..engine.branch import Cost
 from ..engine.commits import Commit
 from ..engine.engine import Engine
 from ..engine.events import Event
 from ..engine.sampling import Sampling
 from ..methods.grammar import Control
 from ..model.bundle import Bundle
-from . import commands
-
-if TYPE_CHECKING:
-    from .trace import Trace
-
-# A short problem with a plan that the shipped model can follow: its first item leads to the target.
-PROMPT = "<bos> <adaptive> 8 7 3 -> 29 : <plan> 7 * 3 <item> 8 - 7 <item> 8 * 7 </plan>"
+from .commands import CHANGES, Command, number, offers
+from .trace import Trace
+from .tree import Tree
 
 
 @dataclass
@@ -44,15 +40,8 @@ class Moment:
     commit: Commit
 
 
-class Session:
-    """Owns one tree of an engine, and its past and future. Never does: touch another tree of the engine.
-
-    source   a bundle (then the session makes a small engine of its own) or an engine with ``record=True``
-    prompt   text or token ids; None: a small problem that the shipped model can solve
-    focus    the branch that commands work on, with all below it
-    control  the model's control tokens, if it has any: then branches begin and end as the model was taught
-    Raises ValueError for a prompt that the model cannot read.
-    """
+class Session(Tree):
+    """A tree with its past and future. What it is made of: see Tree."""
 
     def __init__(
         self,
@@ -61,21 +50,15 @@ class Session:
         sampling: Sampling | None = None,
         control: Control | None = None,
     ) -> None:
-        self.bundle = source if isinstance(source, Bundle) else None
-        if isinstance(source, Bundle):
-            control = control or (Control.of(source.tokenizer, source.control) if source.control else None)
-            source = Engine(source.model, source.tokenizer, num_blocks=96, block_size=4, reuse_prefixes=False)
-        if not source.record:
-            raise ValueError("a session needs an engine with record=True: what is drawn is made of its events")
-        self.engine, self.control = source, control
-        tokens = source.tokenizer.ids(PROMPT.split()) if prompt is None else prompt
-        begun = len(source.events)
-        self.root = source.start(tokens, replace(sampling or Sampling(), logprobs=5), commands.LIMITS)
-        source.settle(self.root)
-        self.focus = self.root.id
+        super().__init__(source, prompt, sampling, control)
         self.watchers: list[Callable[[], None]] = []  # told after every change
-        self._past = [self._moment("start", "", begun, Cost())]
+        self._past = [self._moment("start", "", self.begun, Cost())]
         self._future: list[Moment] = []  # the next one first
+
+    @property
+    def offers(self) -> list[str]:
+        """Commands that can be given now: what a page puts on its buttons."""
+        return [*offers(self), *["undo"] * bool(self.history), *["redo"] * bool(self.future)]
 
     # The past
 
@@ -102,22 +85,8 @@ class Session:
         return total
 
     @property
-    def critical(self) -> int:
-        """Tokens that had to be decoded one after the other to get here."""
-        return max(branch.critical for branch in self.root.request.alive)
-
-    @property
-    def blocks(self) -> int:
-        """Blocks that the branches hold. What only the past holds does not count."""
-        alive = self.root.request.alive
-        pieces = [piece for branch in alive for piece in (*branch.view, branch.span.whole())]
-        return len({block for piece in pieces for block in self.engine.kv.blocks(piece)})
-
-    @property
     def trace(self) -> Trace:
         """The recorded trace of all that led here."""
-        from .trace import Trace
-
         events = [event for moment in self._past for event in moment.events]
         return Trace.of(self.engine, events=events)
 
@@ -126,13 +95,6 @@ class Session:
 
     def _repr_html_(self) -> str:
         return self.trace._repr_html_()
-
-    def widget(self) -> Any:
-        """In a notebook: the live stepper, which drives this very session. Raises ImportError without anywidget."""
-        from .play import Play
-        from .widget import widget
-
-        return widget(Play(self))
 
     def _moment(self, command: str, said: str, begun: int, before: Cost) -> Moment:
         commit = self.engine.commit(self.root)
@@ -183,8 +145,9 @@ class Session:
         """Run one command. Returns what happened, in words. Raises ValueError if it cannot be done; nothing has changed
         then."""
         name, *words = line.split() or [""]
-        command, rest = commands.find(name.lower()), " ".join(words)
-        if name.lower() in ("undo", "redo", "help"):  # these are no part of what they travel through
+        name, rest = name.lower(), " ".join(words)
+        command = find(name)
+        if name in TRAVEL:  # these are no part of what they travel through
             return command.run(self, rest)
         begun, before = len(self.engine.events), replace(self.root.request.cost)
         try:
@@ -196,7 +159,7 @@ class Session:
         for moment in self._future:
             self.engine.forget(moment.commit)
         self._future.clear()
-        self._past.append(self._moment(f"{name.lower()} {rest}".strip(), said, begun, before))
+        self._past.append(self._moment(f"{name} {rest}".strip(), said, begun, before))
         self._tell()
         return said
 
@@ -206,27 +169,38 @@ class Session:
             self.do(line)
         return self
 
-    # The present
 
-    @property
-    def leaves(self) -> list[Branch]:
-        """The branches at or below the focus that have not forked, in order of birth."""
-        return [one for one in self.root.request.alive if not one.children and self.below(one, self.focus)]
+# Commands that go through the past, and the list of all
 
-    def below(self, branch: Branch, id: int) -> bool:
-        """Whether it is branch ``id`` or comes from it."""
-        return branch.id == id or (branch.parent is not None and self.below(branch.parent, id))
 
-    def ended(self, branch: Branch) -> bool:
-        """Whether the model has written its last word: an end of thread, of plan or of text."""
-        return bool(self.control and branch.history[-1] in self.control.ends)
+def _undo(session: Session, rest: str) -> str:
+    return session.undo(_count(session, rest, "undo 3"))
 
-    def branch(self, id: int) -> Branch:
-        """A live branch by its number. Raises ValueError if there is none."""
-        alive = {branch.id: branch for branch in self.root.request.alive}
-        if id not in alive:
-            raise ValueError(f"there is no branch {id}; there are {commands.listed(alive)}")
-        return alive[id]
 
-    def encode(self, text: str) -> list[int]:
-        return list(self.engine.tokenizer.encode(text))
+def _redo(session: Session, rest: str) -> str:
+    return session.redo(_count(session, rest, "redo 3"))
+
+
+def _count(session: Session, rest: str, example: str) -> int:
+    count = len(session.history) + len(session.future) if rest == "all" else number(rest or "1", example)
+    return max(count, 1)
+
+
+def _help(session: Session, rest: str) -> str:
+    return "\n".join(f"`{command.example}`: {command.purpose}" for command in COMMANDS.values())
+
+
+TRAVEL = {
+    "undo": Command("undo", "go back one command; also `undo 3`, `undo all`", _undo),
+    "redo": Command("redo", "go forward again; also `redo 3`, `redo all`", _redo),
+    "help": Command("help", "this list", _help),
+}
+COMMANDS = {**CHANGES, **TRAVEL}
+
+
+def find(name: str) -> Command:
+    """A command by its name. Raises ValueError, with the likeliest one that was meant."""
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        raise ValueError(f"no command is called {name!r}; " + (f"`{near[0]}`?" if near else "`help` lists them"))
+    return COMMANDS[name]

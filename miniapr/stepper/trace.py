@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.events import VERSION, Event
+from .page import page
 from .schema import check
 
 if TYPE_CHECKING:
@@ -83,8 +84,6 @@ class Trace:
 
     def to_html(self, path: str | Path | None = None, step: int | None = None) -> str:
         """One page that needs no network, opened at ``step`` (counted from 0; None: the beginning)."""
-        from .page import page
-
         text = page(self.data, step)
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")

@@ -6,17 +6,19 @@ from typing import Any
 
 from .page import FILES, script, style
 from .play import Play
+from .session import Session
 
 
-def widget(play: Play) -> Any:
-    """An anywidget that drives what ``play`` drives. Raises ImportError, with what to install, without anywidget."""
+def widget(session: Session) -> Any:
+    """An anywidget that drives this very session: what is done in one shows in the other. Raises ImportError, with what
+    to install, without anywidget."""
     try:
         import anywidget
         import traitlets
     except ImportError as error:
         raise ImportError("the live stepper in a notebook needs anywidget: pip install 'miniapr[notebook]'") from error
 
-    session = play.session
+    play = Play(session)
 
     class Stepper(anywidget.AnyWidget):
         _esm = script(*FILES, "levels.js", "live.js", "notebook.js")
@@ -27,7 +29,7 @@ def widget(play: Play) -> Any:
             super().__init__(state=play.state() | {"turn": 0})
             self.answering = False
             self.on_msg(self._told)
-            play.session.watchers.append(self._look)
+            session.watchers.append(self._look)
 
         def _told(self, _: Any, message: Any, __: Any) -> None:
             line = message.get("line") if isinstance(message, dict) else None
