@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import fcntl
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +44,6 @@ def is_explained(verdict: Verdict) -> bool:
 
 
 @each
-@pytest.mark.timeout(60)
 def test_reference_is_green(exercise: Exercise, tmp_path: Path, profile: None) -> None:
     verdict = judged(exercise, exercise.reference, tmp_path)
     assert verdict.passed, verdict
@@ -52,7 +51,6 @@ def test_reference_is_green(exercise: Exercise, tmp_path: Path, profile: None) -
 
 
 @each
-@pytest.mark.timeout(60)
 def test_stub_is_red(exercise: Exercise, tmp_path: Path, profile: None) -> None:
     verdict = judged(exercise, exercise.stub, tmp_path)
     assert not verdict.passed and is_explained(verdict), verdict
@@ -62,7 +60,6 @@ def test_stub_is_red(exercise: Exercise, tmp_path: Path, profile: None) -> None:
     ("exercise", "file"),
     [pytest.param(exercise, file, id=file.stem) for exercise in ALL for file in wrong_answers(exercise)],
 )
-@pytest.mark.timeout(60)
 def test_wrong_answer_is_red(exercise: Exercise, file: Path, tmp_path: Path, profile: None) -> None:
     verdict = judged(exercise, file.read_text(encoding="utf-8"), tmp_path)
     assert not verdict.passed and is_explained(verdict), verdict
@@ -150,32 +147,41 @@ def test_broken_file_is_told_in_a_line(source: str, error: str, where: str, tmp_
     assert verdict.printed == ("here" if "print" in source else "")
 
 
-def in_a_process(tmp_path: Path, source: str, seconds: float) -> Verdict:
+LONG = 1000  # seconds: whatever the machine is busy with
+
+
+def in_a_process(tmp_path: Path, source: str, seconds: float = LONG) -> Verdict:
     return checking.run(first(tmp_path, source), ALL[0].check, tmp_path / "picture.png", seconds)
 
 
 def test_endless_loop_is_ended_and_its_line_told(tmp_path: Path) -> None:
-    verdict = in_a_process(tmp_path, "def f():\n    while True:\n        pass\nf()\n", 1)
-    assert not verdict.passed and "did not end within 1 seconds" in verdict.error
+    for seconds in (1, 8, 64, 512):  # until it is enough to come to the loop
+        verdict = in_a_process(tmp_path, "def f():\n    while True:\n        pass\nf()\n", seconds)
+        assert not verdict.passed and f"did not end within {seconds} seconds" in verdict.error
+        if verdict.where:
+            break
     assert verdict.where.startswith("line ") and verdict.where.endswith("in f")
 
 
 def test_crash_is_told_with_its_line(tmp_path: Path) -> None:
-    verdict = in_a_process(tmp_path, "import ctypes\n\nctypes.string_at(1)\n", 20)
+    verdict = in_a_process(tmp_path, "import ctypes\n\nctypes.string_at(1)\n")
     assert not verdict.passed and "SIGSEGV" in verdict.error
 
 
 def test_memory_is_limited(tmp_path: Path) -> None:
-    verdict = in_a_process(tmp_path, "kept = bytearray(6 << 30)\n", 20)
+    verdict = in_a_process(tmp_path, "kept = bytearray(6 << 30)\n")
     assert not verdict.passed and verdict.error.startswith("MemoryError"), verdict
 
 
 def test_what_a_check_leaves_running_is_ended(tmp_path: Path) -> None:
-    mark = tmp_path / "still there"
-    source = f"import subprocess\nsubprocess.Popen(['sh', '-c', 'sleep 2; touch \"$0\"', {str(mark)!r}])\n"
-    in_a_process(tmp_path, source, 20)
-    time.sleep(2.5)
-    assert not mark.exists()
+    held = tmp_path / "held"  # a lock that the child has as long as it lives
+    source = (
+        f"import fcntl, subprocess\nheld = open({str(held)!r}, 'w')\nfcntl.flock(held, fcntl.LOCK_EX)\n"
+        "subprocess.Popen(['sleep', '36000'], pass_fds=[held.fileno()])\n"
+    )
+    in_a_process(tmp_path, source)
+    with held.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # would wait for it
 
 
 # The command
@@ -193,7 +199,7 @@ def test_an_exercise_from_red_to_green(run: Run, tmp_path: Path, monkeypatch: py
     assert file.read_text(encoding="utf-8") == exercise.stub
     assert str(file) in run("learn", "next")[1]
 
-    code, out, err = run("learn", "check")
+    code, out, err = run("learn", "check", "--seconds", LONG)
     assert code == 1 and out.startswith(f"red  {exercise.id}") and "In your file" in out and not err
     assert len(out.splitlines()) < 30
     _, out, _ = run("learn", "hint", exercise.id)
@@ -203,7 +209,7 @@ def test_an_exercise_from_red_to_green(run: Run, tmp_path: Path, monkeypatch: py
 
     file.write_text(exercise.reference, encoding="utf-8")
     monkeypatch.chdir(folder / "chapter0")  # found from below as well
-    code, out, _ = run("learn", "check", exercise.id)
+    code, out, _ = run("learn", "check", exercise.id, "--seconds", LONG)
     assert code == 0 and out.startswith(f"green  {exercise.id}")
     _, out, _ = run("learn")
     assert f"1 of {len(ALL)} solved" in out and "(2 tries, 2 hints, solution read)" in out

@@ -50,7 +50,6 @@ def test_chapter_begins_with_its_number_and_ends_with_its_exercises(source: Path
 
 
 @each
-@pytest.mark.timeout(400)
 def test_chapter_runs_from_top_to_bottom(source: Path, tmp_path: Path) -> None:
     made = notebooks.run(notebooks.notebook(source), tmp_path)
     code = [cell for cell in made.cells if cell.cell_type == "code"]
