@@ -1,23 +1,22 @@
-"""Chat templates: Jinja programs that models bring along, run in a sandbox, with user text walled off.
-
-A template sees messages in which every special token's name is broken by a mark (a character that no message uses),
-so that what it writes itself can be told from what a user wrote. The mark is taken out again before tokenising.
-"""
+"""Chat templates: Jinja programs that models bring along, run in a sandbox."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .files import read_json
-
-PRIVATE = range(0xE000, 0xF8FF)  # characters that mean nothing
+from .wall import MARK
 
 
 def template_of(folder: Path, settings: Mapping[str, Any]) -> str | None:
@@ -32,37 +31,44 @@ def template_of(folder: Path, settings: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def wall_off(messages: Sequence[Mapping[str, str]], special: re.Pattern[str]) -> tuple[str, list[dict[str, str]]]:
-    """A mark, and the messages with the mark inside whatever spells a special token.
-
-    Raises ValueError for messages that are not text.
-    """
-    for message in messages:
-        if not all(isinstance(value, str) for value in message.values()):
-            raise ValueError(f"a message is {message!r}, expected text by role and content")
-    said = "".join(text for message in messages for text in message.values())
-    mark = next(char for char in map(chr, PRIVATE) if char not in said)
-
-    def wall(text: str) -> str:
-        while found := special.search(text):  # breaking one may leave another that overlapped it
-            text = text[: found.start() + 1] + mark + text[found.start() + 1 :]
-        return text
-
-    return mark, [{role: wall(text) for role, text in message.items()} for message in messages]
-
-
 def render(template: str, messages: Sequence[Mapping[str, str]], answer: bool, named: Mapping[str, str]) -> str:
-    """The conversation as text, control tokens by name. Raises ValueError for what the template refuses."""
+    """The conversation as text, control tokens by name, with what transformers gives to templates. Raises ValueError
+    for what the template refuses or fails on."""
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
     )
-    environment.filters["tojson"] = lambda x, indent=None: json.dumps(x, ensure_ascii=False, indent=indent)
-    environment.globals["raise_exception"] = _refuse
+    environment.filters["tojson"] = _to_json
+    environment.globals |= {"raise_exception": _refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
     tokens = {f"{role}_token": token for role, token in named.items()}
+    given = {"messages": messages, "add_generation_prompt": answer, "tools": None, "documents": None, **tokens}
     try:
-        return environment.from_string(template).render(messages=messages, add_generation_prompt=answer, **tokens)
+        return environment.from_string(template).render(given)
     except jinja2.TemplateError as error:
         raise ValueError(f"the model's chat template refuses these messages: {error}") from error
+    except Exception as error:  # a template is a program: it may divide by zero, or count on what is not there
+        raise ValueError(f"the model's chat template fails on these messages: {error}") from error
+
+
+class Generation(Extension):
+    """{% generation %} ... {% endgeneration %}: says which part the assistant wrote, for training; here just text."""
+
+    tags = {"generation"}  # noqa: RUF012  (as jinja2 declares it)
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Jinja's own escapes HTML. The wall's mark stays what it is: it is no text."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, sort_keys=sort_keys)
+    return re.sub(f"[^\x00-\x7f{MARK}]", lambda found: json.dumps(found[0])[1:-1], text) if ensure_ascii else text
 
 
 def _refuse(message: str) -> NoReturn:

@@ -6,14 +6,22 @@ spells: otherwise a user who writes "<plan>" could make the engine fork (faults 
 
 from __future__ import annotations
 
-import re
+import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import tokenizers
+from tokenizers import AddedToken
 
 from . import chat as chats
+from .encoder import Encoder
 from .files import read_json
+from .spelling import Spelling, kinds
+from .wall import Wall, checked
+
+ENDS = ("eos", "eot", "eom")
+ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
 class Tokenizer:
@@ -21,18 +29,33 @@ class Tokenizer:
 
     template  Jinja source of the model's chat template; None: the model knows no chat
     named     special tokens by role (bos, eos, eot, ...)
-    ends      ids that end a text or a turn
+    control   ids that text never becomes: the special tokens, and those that are named
+    ends      ids that end a text or a turn: eos and eot, and what the template writes after an answer
+    opening   ids that the file wants before a text (bos); ``prompt`` puts them there
     """
 
     def __init__(
-        self, inner: tokenizers.Tokenizer, template: str | None = None, named: Mapping[str, str] | None = None
+        self,
+        inner: tokenizers.Tokenizer,
+        template: str | None = None,
+        named: Mapping[str, str] | None = None,
+        opening: Sequence[int] | None = None,
     ) -> None:
-        inner.encode_special_tokens = True  # special tokens that appear in text are ordinary text
         self._inner, self.template, self.named = inner, template, dict(named or {})
-        special = [token.content for token in inner.get_added_tokens_decoder().values() if token.special]
-        self._special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)")
-        known = (inner.token_to_id(self.named[role]) for role in ("eos", "eot") if role in self.named)
-        self.ends = frozenset(id for id in known if id is not None)
+        added = inner.get_added_tokens_decoder()
+        tokens = {token.content: token for token in added.values() if token.special}
+        for name in self.named.values():
+            if inner.token_to_id(name) is not None:
+                tokens.setdefault(name, AddedToken(name))
+        control = {name: self.id(name) for name in tokens}
+        self.control = frozenset(control.values())
+        spec = json.loads(inner.to_str())
+        self._encoder, self._wall = Encoder(spec, control), Wall(tokens.values())
+        byte_level = "ByteLevel" in kinds(spec["decoder"])
+        self._spelling = Spelling(inner, spec["decoder"], self.control.union(added if byte_level else ()))
+        self.opening = _before_text(inner) if opening is None else tuple(opening)
+        self.ends = frozenset(control[self.named[role]] for role in ENDS if self.named.get(role) in control)
+        self.ends |= self._after_answer()
 
     @classmethod
     def load(cls, folder: str | Path) -> Tokenizer:
@@ -43,38 +66,39 @@ class Tokenizer:
             inner = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception
             raise ValueError(f"{file} is not a tokenizer: {error}") from error
-        inner.no_truncation()
-        inner.no_padding()
         settings = {}
         for name in ("special_tokens_map.json", "tokenizer_config.json"):
             if (folder / name).is_file():
                 settings.update(read_json(folder / name))
         named = {}
-        for role in ("bos", "eos", "unk"):
+        for role in ROLES:
             value = settings.get(f"{role}_token")
             if isinstance(value, dict):
                 value = value.get("content")
             if isinstance(value, str):
                 named[role] = value
         tokenizer = cls(inner, chats.template_of(folder, settings), named)
+        if not settings.keys().isdisjoint({"add_bos_token", "add_eos_token"}):  # these overrule tokenizer.json
+            tokenizer.opening = (
+                (tokenizer.id(named["bos"]),) if settings.get("add_bos_token") and "bos" in named else ()
+            )
         tokenizer.ends |= _ends(folder)
         return tokenizer
 
     def __len__(self) -> int:
         return self._inner.get_vocab_size(with_added_tokens=True)
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of ordinary text. Raises ValueError for text that the vocabulary cannot express."""
-        try:
-            encoding = self._inner.encode(text, add_special_tokens=False)
-        except UnicodeEncodeError as error:
-            raise ValueError(f"text is not valid Unicode: {error}") from error
-        unknown = self._inner.token_to_id(getattr(self._inner.model, "unk_token", None) or "")
-        if unknown is not None:
-            for id, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
-                if id == unknown:
-                    raise ValueError(f"this model has no token for {text[start:stop]!r}")
-        return list(encoding.ids)
+    def encode(self, text: str, start: bool = True) -> list[int]:
+        """Ids of ordinary text that begins here, or goes on after a control token (``start=False``: some vocabularies
+        write a space before the first word of all). Never a control token.
+
+        Raises ValueError for text that is not Unicode, or that the vocabulary cannot express.
+        """
+        return self._encoder.encode(text, start)
+
+    def prompt(self, text: str) -> list[int]:
+        """Ids of a text for the model to go on with: ``encode``, after what the file wants before a text."""
+        return [*self.opening, *self.encode(text)]
 
     def chat(self, messages: Sequence[Mapping[str, str]], answer: bool = True) -> list[int]:
         """Ids of a conversation [{"role": ..., "content": ...}, ...] as the model's chat template writes it.
@@ -83,15 +107,27 @@ class Tokenizer:
         What the template writes may be control tokens; what the messages say never is. Raises ValueError for a model
         without a template, or messages that the template refuses.
         """
+        ids: list[int] = []
+        for text, control in self._wall.cut(self._render(self._wall.around(messages), answer)):
+            ids += self.encode(text, start=not ids) if text else []
+            ids += [] if control is None else [self.id(control)]
+        return ids
+
+    def _render(self, messages: Sequence[Mapping[str, str]], answer: bool) -> str:
         if self.template is None:
             raise ValueError("this model has no chat template")
-        mark, walled = chats.wall_off(messages, self._special)
-        text = chats.render(self.template, walled, answer, self.named)
-        ids, at = [], 0
-        for found in self._special.finditer(text):
-            ids += [*self.encode(text[at : found.start()].replace(mark, "")), self.id(found[0])]
-            at = found.end()
-        return [*ids, *self.encode(text[at:].replace(mark, ""))]
+        return chats.render(self.template, messages, answer, self.named)
+
+    def _after_answer(self) -> frozenset[int]:
+        """The control token that the template writes after what the assistant said: it ends a turn, whether or not the
+        file says so (files of Llama 3 that name one end of two)."""
+        said = "(what was said)"
+        talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": said}]
+        try:
+            after = self._render(talk, answer=False).rpartition(said)[2] if self.template else ""
+        except ValueError:  # a template for other conversations than this one
+            return frozenset()
+        return frozenset(self.id(name) for _, name in list(self._wall.cut(after))[:1] if name is not None)
 
     def turn(self, text: str) -> list[int]:
         """Ids that end the assistant's turn, let the user say ``text``, and open the assistant's next turn."""
@@ -105,9 +141,15 @@ class Tokenizer:
             )
         return whole[last:]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, control tokens included by name."""
-        return self._inner.decode(list(ids), skip_special_tokens=False)
+    def decode(self, ids: Sequence[int], start: bool = False) -> str:
+        """Text of ids, control tokens included by name, as it stands in a text that goes on: pieces put together are
+        the whole, but for a character that is cut. ``start``: as a text begins, without the space that some
+        vocabularies write before the first word."""
+        return self._spelling.text(ids, start)
+
+    def bytes_of(self, id: int) -> bytes:
+        """What one token adds to a text, also within a character."""
+        return self._spelling.bytes_of(id)
 
     def ids(self, tokens: Iterable[str]) -> list[int]:
         """Ids of tokens by their exact names, control tokens included: not for what a user wrote."""
@@ -115,10 +157,20 @@ class Tokenizer:
 
     def id(self, token: str) -> int:
         """The id of one token by its exact name, control tokens included."""
-        found = self._inner.token_to_id(token)
+        found = self._inner.token_to_id(checked(token))
         if found is None:
             raise ValueError(f"this model has no token {token!r}")
         return found
+
+
+def _before_text(inner: tokenizers.Tokenizer) -> tuple[int, ...]:
+    """What a tokenizer.json puts before every text."""
+    try:
+        encoding = inner.encode("a", add_special_tokens=True)
+    except Exception:  # a vocabulary without this letter
+        return ()
+    put = itertools.takewhile(lambda at: at[1], zip(encoding.ids, encoding.special_tokens_mask, strict=True))
+    return tuple(id for id, _ in put)
 
 
 def _ends(folder: Path) -> frozenset[int]:
