@@ -23,6 +23,9 @@ from .player import Player
 
 SERVER, ENGINE, TRAINED = "any server", "engine", "a trained model"
 
+WIDTHS = ("width", "children")  # options that say how many branches a fork has
+COUNTS = (*WIDTHS, "window", "rollouts", "trees")  # and others of which none is nothing
+
 
 @dataclass(frozen=True)
 class Method:
@@ -65,10 +68,11 @@ class Method:
             raise ValueError(f"{self.name} has no option {', '.join(unknown)}; it has {known}")
         player.require(self.needs)
         for name, value in (self.options | options).items():
-            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-                raise ValueError(f"{name} of {self.name} must be at least 1, is {value}")
-            if name == "width" and value > budget.width:
-                raise ValueError(f"{self.name} is to be {value} wide, the budget's limit on width is {budget.width}")
+            least = 1 if name in COUNTS else 0
+            if isinstance(value, int) and value < least:
+                raise ValueError(f"{name} of {self.name} must be at least {least}, is {value}")
+            if name in WIDTHS and value > budget.width:
+                raise ValueError(f"{self.name} has {name} {value}, the budget's limit on width is {budget.width}")
         return self.play(problem, player, budget, **options)
 
 

@@ -6,7 +6,7 @@ A method knows no task and a task knows no method; what they say to each other g
     chain     the prompt                       the answer, None if there is none
     step      the prompt                       a State: where the text so far has come to; None: nowhere
     propose   the text so far                  steps to go on with, as lists of tokens
-    value     the text so far                  how good it looks, a number
+    value     the text so far                  how good it looks: 0 (hopeless) to 1 (sure)
     vote      the texts, one each              the number of the best, None for an invalid vote
     skeleton, point, split, sort, merge, improve: see the methods that need them
 """
@@ -90,10 +90,15 @@ class Player:
         """The same player with other dice."""
         return replace(self, sampling=replace(self.sampling, seed=seed))
 
+    def answer(self, problem: Any, text: str, role: str = "chain") -> str | None:
+        """The answer that a text holds."""
+        found = self[role].read(problem, text)
+        return found.answer if isinstance(found, State) else found
+
     def candidate(self, problem: Any, branch: Branch, score: float | None = None, role: str = "chain") -> Candidate:
         """What a branch has come to, read by a role."""
         text = written(branch)
-        return Candidate(self[role].read(problem, text), text, score, branch.id)
+        return Candidate(self.answer(problem, text, role), text, score, branch.id)
 
 
 def written(branch: Branch) -> str:

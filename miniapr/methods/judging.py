@@ -1,0 +1,91 @@
+"""Scores for lines of thought, by whichever judge: the model's own value or vote, its confidence, the exact verifier.
+
+A question about a thought is put in a context of its own. Its answer costs tokens like every other, and who acts
+upon it has waited for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ..engine.branch import Branch
+from ..engine.operations import All, Fork, Release, Settle, Start
+from ..engine.request import Program
+from .budget import Budget, Spend, wait_for
+from .judges import likelihood
+from .player import Player, State, written
+
+NEEDS: dict[str, tuple[str, ...]] = {"exact": ("exact",), "value": ("value",), "vote": ("vote",), "confidence": ()}
+
+
+def require_judge(player: Player, judge: str, known: Sequence[str]) -> None:
+    """Raises ValueError for a judge that a method does not know, or whose role the player does not play."""
+    if judge not in known:
+        raise ValueError(f"no judge is called {judge!r} here; there are {', '.join(known)}")
+    player.require(NEEDS[judge])
+
+
+def scores(
+    judge: str,
+    problem: Any,
+    player: Player,
+    budget: Budget,
+    branches: Sequence[Branch],
+    times: int = 1,
+    role: str = "chain",
+    texts: Sequence[str] | None = None,
+) -> Program:
+    """A score for each branch, the higher the better.
+
+    times  answers of the model that are added up
+    role   that reads the branches; what it knows the value of is not asked for
+    texts  what they say, if not all that was written since the prompt
+    """
+    said = [written(branch) for branch in branches] if texts is None else list(texts)
+    if judge == "confidence":
+        return [likelihood(branch.generated) for branch in branches]
+    if judge == "exact":
+        assert player.check
+        return [float(player.check(problem, player.answer(problem, text, role))) for text in said]
+    if judge == "vote":
+        heard = yield from ask(problem, player, budget, "vote", branches, said, times)
+        count = Counter(number for number in heard if number is not None)
+        return [float(count[number]) for number in range(len(branches))]
+    return (
+        yield All([_value(problem, player, budget, *line, times, role) for line in zip(branches, said, strict=True)])
+    )
+
+
+def _value(problem: Any, player: Player, budget: Budget, branch: Branch, text: str, times: int, role: str) -> Program:
+    """The sum of ``times`` answers, as Tree-of-Thoughts adds them up; those that the budget has not are worth 0."""
+    state = player[role].read(problem, text)
+    if isinstance(state, State) and state.value is not None:
+        return times * state.value
+    return sum((yield from ask(problem, player, budget, "value", [branch], [text], times)), 0.0)
+
+
+def ask(
+    problem: Any,
+    player: Player,
+    budget: Budget,
+    role: str,
+    about: Sequence[Branch],
+    texts: Sequence[str],
+    times: int = 1,
+) -> Program:
+    """Put a role's question about some branches, several ``times`` after one prefill of it. Gives what the answers
+    mean; none once the budget is spent. The branches have waited for the answers then."""
+    if not about or not budget.left(about[0].request):
+        return []
+    root = yield Start(player[role].ask(problem, *texts), player.greedy if times == 1 else player.sampling)
+    wait_for([root], about)
+    asked = [root]
+    if times > 1:
+        yield Settle([root])
+        asked = yield Fork(root, times)
+    ended = yield Spend(asked, player[role], budget)
+    wait_for(about, asked)
+    yield Release([root])
+    return [player[role].read(problem, done.text) for done in ended if done.tokens]

@@ -1,0 +1,131 @@
+"""Monte-Carlo tree search over steps of thought (RAP, Hao et al. 2023, arXiv 2305.14992; Xie et al. 2024,
+arXiv 2405.00451)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...engine.branch import Branch
+from ...engine.operations import All, Fork, Release, Settle, Start
+from ...engine.request import Program
+from ..budget import Budget, Spend, wait_for
+from ..judges import best
+from ..judging import require_judge, scores
+from ..method import method
+from ..outcome import Candidate, Outcome
+from ..player import Player, State
+from .bandit import POLICIES, Node, Policy, ask, merged, most_visited, tell
+from .thoughts import Growing, Thought, fork
+
+
+@method(
+    "mcts",
+    forks="the search, at the leaf that it selects",
+    sees="its line from the root",
+    joins="select",
+    needs=("step", "chain"),
+    paper="Hao et al. 2023, arXiv 2305.14992",
+)
+def mcts(
+    problem: Any,
+    player: Player,
+    budget: Budget,
+    width: int = 4,
+    children: int = 3,
+    iterations: int = 10,
+    policy: str = "uct",
+    weight: float = 1.0,
+    evaluate: str = "rollout",
+    judge: str = "value",
+    rollouts: int = 1,
+    trees: int = 1,
+    output: str = "best",
+) -> Program:
+    """Select a leaf, look how good it is, let it grow, and tell all above it.
+
+    width     leaves selected at once, kept apart by virtual loss
+    children  steps that are sampled from a leaf; equal ones become one child with a higher prior
+    policy    "uct" or "puct", with its exploration ``weight`` (RAP: 1; others sqrt 2)
+    evaluate  "rollout": the line is written to its end, ``rollouts`` times, and that is judged; "value": the thought is
+    judge     of an end: "value" (the model's) or "exact" (the task's verifier)
+    trees     independent searches, added up at the end (root parallelism)
+    output    "best": the end with the highest score; "visited": the end of the most visited path
+    """
+    for name, value, known in (("policy", policy, POLICIES), ("output", output, ("best", "visited"))):
+        if value not in known:
+            raise ValueError(f"{name} is one of {', '.join(known)}, not {value!r}")
+    if evaluate not in ("rollout", "value"):
+        raise ValueError(f"evaluate is rollout or value, not {evaluate!r}")
+    require_judge(player, judge, ("value", "exact"))
+    player.require(["value"] if evaluate == "value" else [])
+    root = yield Start(player["step"].ask(problem), player.sampling)
+    yield Settle([root])
+    roots = yield Fork(root, trees)
+    growing = Growing(problem, player, budget, "sample", children)
+    searches = [_Search(growing, branch, evaluate, judge, rollouts) for branch in roots]
+    yield All([search.run(iterations, width, POLICIES[policy], weight) for search in searches])
+    ends = [candidate for search in searches for candidate in search.ends]
+    spent = not budget.left(root.request)
+    if output == "visited":
+        path = most_visited(merged([search.root for search in searches], lambda node: node.what.state.key))
+        if path.what.state.final:
+            return Outcome(path.what.state.answer, tuple(ends), judge, spent)
+    return best(ends, judge, spent)
+
+
+class _Search:
+    """One tree. ``ends``: every line that came to its end, leaf or rollout, with its score."""
+
+    def __init__(self, growing: Growing, root: Branch, evaluate: str, judge: str, rollouts: int) -> None:
+        self.growing, self.evaluate, self.judge, self.rollouts = growing, evaluate, judge, rollouts
+        self.problem, self.player, self.budget = growing.problem, growing.player, growing.budget
+        self.root = Node(what=Thought(root, State(None)))
+        self.ends: list[Candidate] = []
+
+    def run(self, iterations: int, width: int, policy: Policy, weight: float) -> Program:
+        done: list[Branch] = []
+        for _ in range(iterations):
+            leaves = ask(self.root, width, policy, weight)
+            wait_for([leaf.what.branch for leaf in leaves], done)  # the choice waited for all that was told before
+            found = yield All([self._look(leaf) for leaf in leaves])
+            for leaf, value in zip(leaves, found, strict=True):
+                tell(leaf, value)
+            done = [leaf.what.branch for leaf in leaves]
+            if not self.budget.left(done[0].request):
+                return
+
+    def _look(self, leaf: Node) -> Program:
+        """How good a leaf is; then it grows. An end is judged once; one that cannot grow is one that failed."""
+        thought: Thought = leaf.what
+        if thought.state.final:
+            if leaf.visits == 0:
+                (thought.score,) = yield from self._scores(self.judge, [thought.branch], "step")
+                self.ends.append(thought.candidate)
+            return thought.score
+        if leaf.visits:  # it had no children when it was looked at
+            return 0.0
+        if self.evaluate == "value":
+            (value,) = yield from self._scores("value", [thought.branch], "step")
+        else:
+            value = yield from self._rollout(thought.branch)
+        grown = yield from self.growing.grow([thought])
+        whole = sum(child.times for child in grown)
+        leaf.children = [Node(leaf, child.times / whole, child) for child in grown]
+        return value
+
+    def _rollout(self, branch: Branch) -> Program:
+        """Write the line to its end, some times over: the mean score of the ends."""
+        lines = yield from fork(branch, self.rollouts)
+        if not lines:
+            return 0.0
+        yield Spend(lines, self.player["chain"], self.budget)
+        found = yield from self._scores(self.judge, lines, "chain")
+        self.ends += [self.player.candidate(self.problem, *scored) for scored in zip(lines, found, strict=True)]
+        wait_for([branch], lines)
+        yield Release(lines)
+        return sum(found) / len(found)
+
+    def _scores(self, judge: str, branches: Sequence[Branch], role: str) -> Program:
+        found = yield from scores(judge, self.problem, self.player, self.budget, branches, role=role)
+        return [min(1.0, max(0.0, score)) for score in found]

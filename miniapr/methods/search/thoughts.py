@@ -1,0 +1,94 @@
+"""Steps of a search tree: thoughts that grow from thoughts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...engine.branch import Branch
+from ...engine.operations import All, Fork, Release
+from ...engine.request import Program
+from ..budget import Budget, Spend
+from ..judging import ask
+from ..outcome import Candidate
+from ..player import Player, State, written
+
+
+@dataclass(eq=False)
+class Thought:
+    """A node: a branch, where it stands, how good it looks, and how many tries led here."""
+
+    branch: Branch
+    state: State
+    score: float = 0.0
+    times: int = 1
+
+    @property
+    def candidate(self) -> Candidate:
+        return Candidate(self.state.answer, written(self.branch), self.score, self.branch.id)
+
+
+@dataclass(frozen=True)
+class Growing:
+    """How thoughts grow.
+
+    generate  "sample": each child writes one step of its own; "propose": the model is asked once for steps
+    children  at most, of one thought
+    """
+
+    problem: Any
+    player: Player
+    budget: Budget
+    generate: str
+    children: int
+
+    def __post_init__(self) -> None:
+        if self.generate not in ("propose", "sample"):
+            raise ValueError(f"generate is propose or sample, not {self.generate!r}")
+        self.player.require(["propose"] if self.generate == "propose" else [])
+
+    def grow(self, parents: Sequence[Thought]) -> Program:
+        """The next step of all parents at once. Gives the thoughts that stand somewhere, each place once; whatever
+        else was written is let go. A parent that cannot fork (context, depth) has no children."""
+        families = yield All([self._family(parent.branch) for parent in parents])
+        step, new, lost = self.player["step"], dict[Any, Thought](), list[Branch]()
+        for branch in (branch for family in families for branch in family):
+            state = step.read(self.problem, written(branch))
+            cut = branch.completion is not None and branch.completion.finish != "stop"
+            if state is None or cut or state.key in new:
+                lost.append(branch)
+            if state is not None and not cut:
+                new.setdefault(state.key, Thought(branch, state, times=0)).times += 1
+        yield Release(lost)
+        return list(new.values())
+
+    def _family(self, parent: Branch) -> Program:
+        seeds: int | list[tuple[int, ...]] = self.children
+        if self.generate == "propose":
+            heard = yield from ask(self.problem, self.player, self.budget, "propose", [parent], [written(parent)])
+            seeds = list(dict.fromkeys(tuple(step) for steps in heard for step in steps if step))[: self.children]
+        if not seeds or not self.budget.left(parent.request):
+            return []
+        branches = yield from fork(parent, seeds)
+        if branches and self.generate == "sample":
+            yield Spend(branches, self.player["step"], self.budget)
+        return branches
+
+
+def fork(branch: Branch, seeds: int | Sequence[Sequence[int]]) -> Program:
+    """Fork, or give no children where there is no room: too deep, too wide, or the context is full."""
+    try:
+        return (yield Fork(branch, seeds))
+    except ValueError:
+        return []
+
+
+def prune(thoughts: Sequence[Thought]) -> Program:
+    """Let thoughts go, and with them those that they were the last child of."""
+    for thought in thoughts:
+        branch = thought.branch
+        yield Release([branch])
+        while branch.parent and branch.parent.parent and not branch.parent.children:
+            branch = branch.parent
+            yield Release([branch])

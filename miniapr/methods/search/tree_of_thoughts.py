@@ -1,0 +1,136 @@
+"""Tree-of-Thoughts: thoughts are steps; the model proposes and judges them, a search keeps the best
+(Yao et al. 2023, arXiv 2305.10601)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from ...engine.branch import Branch
+from ...engine.operations import Start
+from ...engine.request import Program
+from ..budget import Budget, wait_for
+from ..judges import best
+from ..judging import require_judge, scores
+from ..method import method
+from ..outcome import Outcome
+from ..player import Player, State
+from .thoughts import Growing, Thought, prune
+
+ROW = {
+    "forks": "the search, at every thought that it keeps",
+    "sees": "its line from the root",
+    "joins": "select",
+    "needs": ("step",),
+    "paper": "Yao et al. 2023, arXiv 2305.10601",
+}
+
+TIMES = {"value": 3, "vote": 5}  # answers that are asked for and added up, as published
+
+
+@method("tree-of-thoughts", **ROW)
+def tree_of_thoughts(
+    problem: Any,
+    player: Player,
+    budget: Budget,
+    width: int = 5,
+    children: int = 8,
+    steps: int = 4,
+    generate: str = "propose",
+    evaluate: str = "value",
+    times: int | None = None,
+    select: str = "greedy",
+) -> Program:
+    """Breadth first: all thoughts of a step are judged, the best ``width`` go on. A place that two lines come to in
+    the same step is kept once.
+
+    evaluate  "value": each thought by itself; "vote": all of a step side by side
+    times     answers that are added up; None: 3 values or 5 votes
+    select    "greedy": the best; "sample": drawn without replacement by their scores
+    """
+    if select not in ("greedy", "sample"):
+        raise ValueError(f"select is greedy or sample, not {select!r}")
+    require_judge(player, evaluate, tuple(TIMES))
+    growing = Growing(problem, player, budget, generate, children)
+    root = yield Start(player["step"].ask(problem), player.sampling)
+    frontier, ended = [Thought(root, State(None))], list[Thought]()
+    dice = random.Random(f"{player.sampling.seed}/tree")
+    for _ in range(steps):
+        grown = yield from growing.grow(frontier)
+        yield from _judge(growing, grown, evaluate, times)
+        ended += [thought for thought in grown if thought.state.final]
+        kept = _keep(grown, width, dice if select == "sample" else None)
+        yield from prune([thought for thought in grown if thought not in kept])
+        frontier = [thought for thought in kept if not thought.state.final]
+        if not frontier:
+            break
+        wait_for([thought.branch for thought in frontier], [thought.branch for thought in grown])
+    return _outcome(root, ended, evaluate, budget)
+
+
+@method("tree-of-thoughts-dfs", **ROW)
+def tree_of_thoughts_dfs(
+    problem: Any,
+    player: Player,
+    budget: Budget,
+    children: int = 8,
+    steps: int = 4,
+    generate: str = "propose",
+    evaluate: str = "value",
+    times: int | None = None,
+    bar: float = 0.001,
+) -> Program:
+    """Depth first: on with the best child, back where all look hopeless; the first line that ends well is the answer.
+
+    bar  a thought is pruned whose mean score is not above it
+    """
+    require_judge(player, evaluate, tuple(TIMES))
+    growing = Growing(problem, player, budget, generate, children)
+    least = bar * (times or TIMES[evaluate])
+    ended, visited = list[Thought](), list[Branch]()
+
+    def visit(thought: Thought, left: int) -> Program:
+        """Whether a line below ended well."""
+        if thought.state.final:
+            ended.append(thought)
+            return True
+        if not left or not budget.left(thought.branch.request):
+            return False
+        wait_for([thought.branch], visited)  # what was tried before it was in its way
+        grown = yield from growing.grow([thought])
+        yield from _judge(growing, grown, evaluate, times)
+        visited.extend(child.branch for child in grown)
+        hopeful = [child for child in grown if child.score > least]
+        yield from prune([child for child in grown if child not in hopeful])
+        for child in _keep(hopeful, len(hopeful)):
+            if (yield from visit(child, left - 1)):
+                return True
+            yield from prune([child])
+        return False
+
+    root = yield Start(player["step"].ask(problem), player.sampling)
+    yield from visit(Thought(root, State(None)), steps)
+    return _outcome(root, ended, evaluate, budget)
+
+
+def _judge(growing: Growing, thoughts: Sequence[Thought], judge: str, times: int | None) -> Program:
+    branches = [thought.branch for thought in thoughts]
+    asked = growing.problem, growing.player, growing.budget, branches
+    found = yield from scores(judge, *asked, times or TIMES[judge], role="step")
+    for thought, score in zip(thoughts, found, strict=True):
+        thought.score = score
+
+
+def _keep(thoughts: Sequence[Thought], width: int, dice: random.Random | None = None) -> list[Thought]:
+    """The best, of equals the first; with dice drawn without replacement, as likely as their scores are high."""
+    left, kept = sorted(thoughts, key=lambda thought: -thought.score), list[Thought]()
+    while left and len(kept) < width:
+        weights = [max(thought.score, 0.0) for thought in left]
+        drawn = dice.choices(range(len(left)), weights)[0] if dice and sum(weights) else 0
+        kept.append(left.pop(drawn))
+    return kept
+
+
+def _outcome(root: Branch, ended: Sequence[Thought], judge: str, budget: Budget) -> Outcome:
+    return best([thought.candidate for thought in ended], judge, spent=not budget.left(root.request))
