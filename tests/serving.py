@@ -6,27 +6,28 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
-
-import uvicorn
 
 from miniapr.engine.engine import Engine
 from miniapr.model.bundle import Bundle
 from miniapr.serve.app import create_app
+from miniapr.serve.connection import Server
 from miniapr.serve.limits import ServerLimits
 from miniapr.serve.service import Service
 
 PROMPT = "8 7 3 -> 29 :"
+PARALLEL = {"method": "adaptive", "join": "stitch"}
 
 
 class Running:
     """A server at work. ``url`` is its root."""
 
-    def __init__(self, service: Service, server: uvicorn.Server, url: str, key: str | None) -> None:
+    def __init__(self, service: Service, server: Server, url: str, key: str | None) -> None:
         self.service, self.server, self.url, self.key = service, server, url, key
         self.engine = service.loop.engine
 
@@ -49,6 +50,21 @@ class Running:
         except HTTPError as error:
             return error.code, json.loads(error.read())
 
+    def connect(self, data: bytes = b"") -> socket.socket:
+        """A connection on which nothing was read yet."""
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that not reading is soon noticed
+        connection.settimeout(60)
+        connection.connect((urlsplit(self.url).hostname, urlsplit(self.url).port))
+        connection.sendall(data)
+        return connection
+
+    def raw(self, body: dict[str, Any], path: str = "/v1/completions", head: str = "") -> socket.socket:
+        """A request was sent, and nothing read. ``head``: more lines of it."""
+        data = json.dumps({"model": self.service.name, "prompt": PROMPT, **body}).encode()
+        lines = f"content-type: application/json\r\ncontent-length: {len(data)}\r\n{head}\r\n"
+        return self.connect(f"POST {path} HTTP/1.1\r\nhost: x\r\n{lines}".encode() + data)
+
     def complete(self, prompt: Any = PROMPT, **options: Any) -> Any:
         status, answer = self.ask("/completions", {"model": "countdown", "prompt": prompt, "temperature": 0, **options})
         assert status == 200, answer
@@ -65,7 +81,7 @@ class Running:
         """Whether soon nobody is served and nothing is held but the prefix cache, which can let all of it go."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if not self.service.loop.open and self.service.loop.ask(lambda: nothing_held(self.engine)).result(20):
+            if not self.service.visits and self.service.loop.ask(lambda: nothing_held(self.engine)).result(20):
                 return True
             time.sleep(0.02)
         return False
@@ -82,12 +98,16 @@ def serving(
     key: str | None = None,
     limits: ServerLimits | None = None,
     hosts: frozenset[str] | None = None,
+    origins: Sequence[str] = (),
+    grace: float = 5,
+    asked_as: str | None = None,
     **options: Any,
 ) -> Iterator[Running]:
     given = {"num_blocks": 512, "block_size": 16, **options}
-    service = Service(bundle, Engine(bundle.model, bundle.tokenizer, **given), limits)
-    config = uvicorn.Config(create_app(service, key, hosts), log_level="critical", timeout_graceful_shutdown=5)
-    server, listening = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
+    service = Service(bundle, Engine(bundle.model, bundle.tokenizer, **given), limits, asked_as)
+    server = Server(create_app(service, key, hosts, origins), service, grace, log_level="critical")
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 15)  # so that who does not read is soon noticed
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse, Response
 
 from .. import __version__
@@ -17,46 +18,57 @@ from .described import CHAT, COMPLETION, INFORMATION
 from .errors import ApiError, error_response, validation_error
 from .formats import ChatFormat, CompletionFormat, Format, Json
 from .limits import Gate
+from .loop import Stopping
 from .metrics import read_gauges
-from .reading import Piece
+from .reading import Piece, Reader
 from .schema import Asked, ChatBody, CompletionBody
-from .service import Service, Visit
+from .service import Service
 from .streaming import ClientGone, EventStream, chunks, unless_gone
-from .work import Prompt, methods_of
+from .work import Prompt, methods_of, prepare
 
 
-def create_app(service: Service, key: str | None = None, hosts: frozenset[str] | None = None) -> FastAPI:
-    """The application around one engine. ``key``, ``hosts``: see Gate."""
+def create_app(
+    service: Service,
+    key: str | None = None,
+    hosts: frozenset[str] | None = None,
+    origins: Sequence[str] = (),
+) -> FastAPI:
+    """The application around one engine. ``key``, ``hosts``: see Gate. ``origins``: those whose pages may ask."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.loop.start()
         yield
-        await asyncio.to_thread(service.loop.stop)
+        service.loop.end()
+        await asyncio.to_thread(service.loop.join)
 
     # No pages of documentation: those fetch scripts from elsewhere. /openapi.json describes it all.
     app = FastAPI(title="miniapr", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, limits=service.limits, key=key, hosts=hosts, told=service.metrics.answered)
+    if origins:  # outside of the gate: a browser asks first without the key, and must be able to read a refusal
+        verbs, told = ("GET", "POST"), ("retry-after",)
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=verbs, allow_headers="*", expose_headers=told
+        )
     _add_errors(app)
     _add_information(app, service)
 
     @app.post("/v1/completions", responses=COMPLETION)
     async def completions(body: CompletionBody, request: Request) -> Response:
         service.check_model(body.model)
-        prompts = await asyncio.to_thread(service.completion_prompts, body)
         spelling = CompletionFormat(service.name, service.tokenizer, body.logprobs, body.return_token_ids)
         # A method's tokens are spread over many branches: OpenAI's 16 would end it in its plan.
         given = "max_tokens" in body.model_fields_set or body.miniapr is None
-        return await _answer(service, body, request, prompts, spelling, body.max_tokens if given else None)
+        most = body.max_tokens if given else None
+        return await _answer(service, body, request, lambda: service.completion_prompts(body), spelling, most)
 
     @app.post("/v1/chat/completions", responses=CHAT)
     async def chat(body: ChatBody, request: Request) -> Response:
         service.check_model(body.model)
-        prompts = await asyncio.to_thread(service.chat_prompts, body)
-        logprobs = (body.top_logprobs or 0) if body.logprobs else None
+        logprobs = body.top_logprobs if body.logprobs else None
         spelling = ChatFormat(service.name, service.tokenizer, logprobs, body.return_token_ids)
         most = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
-        return await _answer(service, body, request, prompts, spelling, most)
+        return await _answer(service, body, request, lambda: service.chat_prompts(body), spelling, most)
 
     return app
 
@@ -65,16 +77,22 @@ async def _answer(
     service: Service,
     body: Asked,
     request: Request,
-    prompts: list[Prompt],
+    read: Callable[[], list[Prompt]],
     spelling: Format,
     max_tokens: int | None,
 ) -> Response:
     """As a whole or as a stream. Whoever leaves early, for whatever reason, takes the whole tree along."""
-    visit = service.begin(body, prompts, max_tokens, spelling.logprobs or 0)
-    pieces = visit.reader.pieces()
+    visit = service.enter()
     try:
+        # Encoding a long text takes a while: not in the event loop's thread.
+        prompts = await unless_gone(request.receive, asyncio.to_thread(read))
+        work = prepare(body, prompts, service.bundle, service.limits, max_tokens, spelling.logprobs or 0)
+        reader = visit.begin(work)
+        pieces = reader.pieces()
         if not body.stream:
-            return await unless_gone(request.receive, _whole(visit, pieces, spelling, body))
+            answer = await unless_gone(request.receive, _whole(reader, pieces, spelling, body))
+            visit.leave()
+            return answer
         # What is wrong from the beginning is an HTTP error, not an event in a stream that begins well.
         first = await unless_gone(request.receive, _next(pieces))
     except BaseException as error:
@@ -82,19 +100,18 @@ async def _answer(
         if isinstance(error, ClientGone):
             return Response(status_code=499)  # which nobody reads
         raise
-    usage = bool(body.stream_options and body.stream_options.include_usage)
-    poured = chunks(visit.reader, _chain(first, pieces), spelling, body.miniapr is not None, usage)
-    return EventStream(poured, visit.leave)
+    usage, tell_branches = body.stream_options.include_usage, body.miniapr is not None
+    poured = chunks(reader, _chain(first, pieces), spelling, tell_branches, usage)
+    return EventStream(poured, reader.ticket.inbox, visit.leave)
 
 
-async def _whole(visit: Visit, pieces: AsyncIterator[list[Piece]], spelling: Format, body: Asked) -> Response:
+async def _whole(reader: Reader, pieces: AsyncIterator[list[Piece]], spelling: Format, body: Asked) -> Response:
     async for _ in pieces:
         pass
-    visit.leave()
-    more: Json = {"usage": visit.reader.usage()}
+    more: Json = {"usage": reader.usage()}
     if body.miniapr:
-        more["miniapr"] = visit.reader.summary()
-    return _json(spelling.whole(visit.reader.answers(), **more))
+        more["miniapr"] = reader.summary()
+    return _json(spelling.whole(reader.answers(), **more))
 
 
 async def _next(pieces: AsyncIterator[list[Piece]]) -> list[Piece]:
@@ -127,7 +144,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
     async def models() -> Response:
         return _json({"object": "list", "data": [card]})
 
-    @app.get("/v1/models/{name}", responses=INFORMATION["model"])
+    @app.get("/v1/models/{name:path}", responses=INFORMATION["model"])
     async def model(name: str) -> Response:
         service.check_model(name)
         return _json(card)
@@ -140,8 +157,11 @@ def _add_information(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", responses=INFORMATION["metrics"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         engine = service.loop.engine
-        gauges = await asyncio.wrap_future(service.loop.ask(lambda: read_gauges(engine)))
-        return PlainTextResponse(service.metrics.text({"open_requests": service.loop.open, **gauges}))
+        try:
+            gauges = await asyncio.wrap_future(service.loop.ask(lambda: read_gauges(engine)))
+        except Stopping as error:
+            raise ApiError(503, str(error)) from error
+        return PlainTextResponse(service.metrics.text({"open_requests": service.visits, **gauges}))
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -157,7 +177,3 @@ def _add_errors(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers) if error.headers else None
         return error_response(ApiError(error.status_code, str(error.detail), headers=headers))
-
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> Response:
-        return error_response(ApiError(500, "the server made a mistake; its log tells more"))

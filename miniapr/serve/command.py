@@ -7,13 +7,17 @@ import ipaddress
 import os
 import socket
 import sys
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ..engine.engine import Engine
 from ..model.bundle import Bundle, load
 from .limits import ServerLimits
 
+if TYPE_CHECKING:
+    from .connection import Server
+
 LOCAL = frozenset(("127.0.0.1", "localhost", "::1"))
-CONNECTIONS = 1024  # beyond, new ones are turned away before anything is read from them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--block-size", type=int, default=16, help="tokens in a block")
     parser.add_argument("--no-prefix-cache", action="store_true", help="compute every prompt from its beginning")
     parser.add_argument("--api-key-file", help="a file with the key that clients need (or set MINIAPR_API_KEY)")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="one more name by which it may be asked"
+    )
+    parser.add_argument(
+        "--allow-origin", action="append", default=[], metavar="ORIGIN", help="whose pages may ask it in a browser"
+    )
     parser.add_argument("--grace", type=int, default=20, help="seconds that requests have left when it is stopped")
     bounds = parser.add_argument_group("limits on one request")
     bounds.add_argument("--max-tokens", type=int, default=limits.tokens, help="decoded, in all branches together")
@@ -39,37 +49,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop. Raises ValueError for impossible options, OSError if the address is taken."""
-    try:
-        import uvicorn
+    server, listening, url = build(args)
+    print(f"miniapr serves {server.service.name} at {url}", flush=True)
+    server.run(sockets=[listening])
+    return 0
 
+
+def build(args: argparse.Namespace) -> tuple[Server, socket.socket, str]:
+    """The server, the socket on which it is to listen, and its address."""
+    try:
         from .app import create_app
+        from .connection import Server
         from .service import Service
     except ImportError as error:
         raise ImportError(f"the server needs more packages: pip install 'miniapr[server]' ({error})") from error
     limits = ServerLimits(
         body=args.max_body, n=args.max_n, width=args.max_width, tokens=args.max_tokens, requests=args.max_requests
     )
-    key = _key(args.api_key_file)
+    key, origins = _key(args.api_key_file), [_origin(text) for text in args.allow_origin]
+    if args.grace < 0:
+        raise ValueError(f"grace must be at least 0 seconds, is {args.grace}")
     if not 0 <= args.port < 1 << 16:
         raise ValueError(f"port must be in 0..65535, is {args.port}")
     listening = _listen(args.host, args.port)
     host, port = listening.getsockname()[:2]
-    local = _loopback(host)
-    service = Service(*_engine(args), limits)
-    config = uvicorn.Config(
-        create_app(service, key, LOCAL if local and key is None else None),
-        log_level="warning",
-        access_log=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=args.grace,
-        server_header=False,
-    )
+    local = ipaddress.ip_address(host).is_loopback
     url = f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
     if key is None and not local:
         print(f"miniapr: note: {url} is open to the network and asks for no key", file=sys.stderr)
-    print(f"miniapr serves {service.name} at {url}", flush=True)
-    uvicorn.Server(config).run(sockets=[listening])
-    return 0
+    hosts = LOCAL | {name.lower() for name in (host, args.host, *args.allow_host)}
+    service = Service(*_engine(args), limits, args.model)
+    app = create_app(service, key, hosts if local and key is None else None, origins)
+    return Server(app, service, args.grace), listening, url
 
 
 def _engine(args: argparse.Namespace) -> tuple[Bundle, Engine]:
@@ -93,10 +104,19 @@ def _key(file: str | None) -> str | None:
     key = os.environ.get("MINIAPR_API_KEY")
     if file:
         with open(file, encoding="utf-8") as lines:
-            key = lines.readline().strip()
+            key = lines.readline()
+    key = key and key.strip()  # a header's value loses the spaces around it on its way here
     if key is not None and not (key and key.isascii() and key.isprintable()):
         raise ValueError("the API key must be one line of printable ASCII characters, and not empty")
     return key
+
+
+def _origin(text: str) -> str:
+    """As browsers write it. Not "*": that would be every page on the internet."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or text != f"{parts.scheme}://{parts.netloc}":
+        raise ValueError(f"an origin is like http://localhost:3000, without a path; got {text!r}")
+    return text.lower()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -106,7 +126,3 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family)
     except OSError as error:
         raise OSError(f"cannot listen at {host}:{port}: {error.strerror or error}") from error
-
-
-def _loopback(host: str) -> bool:
-    return ipaddress.ip_address(host).is_loopback

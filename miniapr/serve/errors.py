@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+KIND = "as "  # begins the name of a kind, where a field may be of several: no field's name
 KINDS = {
     401: "authentication_error",
     403: "permission_error",
@@ -44,6 +45,11 @@ def error_response(error: ApiError) -> Response:
 def validation_error(details: Sequence[Any]) -> ApiError:
     """The first of the faults that were found in a body, named by its field."""
     first = details[0]
-    where = ".".join(str(part) for part in first.get("loc", ()) if part != "body")[:100]
-    message = str(first.get("msg", "it cannot be read"))[:500]
+    kind, place = first.get("type"), first.get("loc", ())
+    if kind == "json_invalid":
+        return ApiError(400, f"the body is not JSON: {first['ctx']['error']} at byte {place[-1]}")
+    names = [str(part) for part in place if part != "body" and not str(part).startswith(KIND)]
+    where, message = ".".join(names)[:100], str(first.get("msg", "it cannot be read"))[:500]
+    if kind == "extra_forbidden":
+        message = "this server does not know it, or not with this value"
     return ApiError(400, f"{where}: {message}" if where else message, param=where or None)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+import anyio
 
 from .errors import ApiError, error_response
 
@@ -15,6 +18,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -23,15 +27,22 @@ class ServerLimits:
 
     body          bytes of a request's body
     body_seconds  in which all of it must have come
+    silence       seconds without the next request's head, or without reading, after which a client is let go; it
+                  takes up to twice as long to notice
+    connections   at once; those that are waited for longest give place to new ones
+    unread        events of the engine that may wait for a client that does not read
     prompts       in one request
     n             answers to one prompt
     width         branches of one fork
     tokens        decoded for one request, in all its branches
-    requests      running and waiting together; one more gets a 429
+    requests      running, waiting and not yet read, together; one more gets a 429
     """
 
     body: int = 1 << 20
     body_seconds: float = 20.0
+    silence: float = 20.0
+    connections: int = 512
+    unread: int = 8192
     prompts: int = 32
     n: int = 16
     width: int = 16
@@ -45,7 +56,8 @@ class ServerLimits:
 
 
 class Gate:
-    """Around the whole application: whom it answers to, the key, and the size and pace of the body.
+    """Around the whole application: whom it answers to, the key, the size and pace of the body, and the last word
+    on whatever went wrong inside.
 
     ``hosts``: the names by which it may be asked, if not by any. A page in a browser can have a name of its own mean
     this machine, and so get past what keeps pages apart; it cannot have its requests name another host.
@@ -68,25 +80,42 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        send = self._telling(send)
-        try:
-            headers = dict(scope["headers"])
-            self._check_host(headers)
-            self._check_key(scope["path"], headers)
-            body = await self._read(receive, headers)
-        except ApiError as error:
-            await error_response(error)(scope, receive, send)
-            return
-        if body is not None:  # None: the client went away before all of it had come
-            await self.app(scope, _replay(body, receive), send)
+        begun = False
 
-    def _telling(self, send: Send) -> Send:
         async def tell(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 self.told(message["status"])
             await send(message)
 
-        return tell
+        try:
+            await self._let_in(scope, receive, tell)
+            return
+        except ApiError as error:
+            refusal = error
+        except asyncio.CancelledError:  # only the server's end does this
+            refusal = ApiError(503, "the server is stopping")
+        except Exception:
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            refusal = ApiError(500, "the server made a mistake; its log tells more")
+        if begun:
+            await hang_up(scope)
+        else:
+            await error_response(refusal)(scope, receive, tell)
+
+    async def _let_in(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        self._check_host(headers)
+        self._check_key(scope["path"], headers)
+        body = await self._read(receive, headers)
+        if body is None:  # the client went away before all of it had come
+            return
+        if body:
+            _check_type(headers)
+        # HEAD is a GET whose body is not sent, which the connection sees to.
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        await self.app(inner, _replay(body, receive), send)
 
     def _check_host(self, headers: dict[bytes, bytes]) -> None:
         try:
@@ -111,7 +140,7 @@ class Gate:
             raise _too_large(limit)
         body = bytearray()
         try:
-            async with _timeout(self.limits.body_seconds):
+            with anyio.fail_after(self.limits.body_seconds):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -126,6 +155,21 @@ class Gate:
             raise ApiError(408, f"the request's body did not come within {seconds:g} seconds") from None
 
 
+async def hang_up(scope: MutableMapping[str, Any]) -> None:
+    """End a connection on which an answer had begun that cannot be ended well: the client must see that it broke."""
+    if end := scope.get("state", {}).get("hang_up"):
+        end()
+        await asyncio.sleep(0)  # so that the connection knows of it before its application returns
+
+
+def _check_type(headers: dict[bytes, bytes]) -> None:
+    """A page in a browser can send forms and plain text anywhere without being asked: neither is a request here."""
+    given = headers.get(b"content-type", b"").decode("latin-1")
+    if given.partition(";")[0].strip().lower() != "application/json":
+        said = f"is {given[:100]!r}" if given else "is missing"
+        raise ApiError(400, f"the header content-type {said}: a body must come as application/json")
+
+
 def _too_large(limit: int) -> ApiError:
     return ApiError(413, f"the request's body is longer than {limit} bytes")
 
@@ -138,23 +182,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return pending.pop() if pending else await receive()
 
     return again
-
-
-class _timeout:
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.expired = False
-
-    async def __aenter__(self) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._handle = asyncio.get_running_loop().call_later(self.seconds, self._expire, task)
-
-    def _expire(self, task: asyncio.Task[Any]) -> None:
-        self.expired = True
-        task.cancel()
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._handle.cancel()
-        if self.expired and isinstance(error, asyncio.CancelledError):
-            raise TimeoutError

@@ -13,13 +13,14 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from ..engine.branch import Limits
 from ..engine.engine import Engine
 from ..engine.events import Event
 from ..engine.request import Program, Request
+from .inbox import Inbox
 from .metrics import Metrics
 
 T = TypeVar("T")
@@ -39,25 +40,23 @@ class Ticket:
 
     program: Program
     limits: Limits
-    inbox: asyncio.Queue[list[Event]] = field(default_factory=asyncio.Queue)
+    inbox: Inbox
     request: Request | None = None
     cancelled: bool = False
 
 
 class EngineLoop:
-    """Owns the engine from ``start`` to ``stop``.
+    """Owns the engine from ``start`` to ``end``.
 
     Continuous batching needs nothing more: every step of the engine holds whatever branches of whatever requests
     can get on, and a new request takes part from the next step on.
-    Never does: wait for a client. A slow reader's events queue up, bounded by what its request may decode.
+    Never does: wait for a client. A slow reader's events queue up, bounded by its inbox.
     """
 
     def __init__(self, engine: Engine, metrics: Metrics) -> None:
         self.engine, self.metrics = engine, metrics
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._tickets: dict[int, Ticket] = {}  # by the request's number
-        # Each is changed by one thread only (the event loop's, the engine's), so no lock is needed.
-        self._submitted = self._ended = 0
         self._stopping = False
         self._quiet = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -67,32 +66,31 @@ class EngineLoop:
         self._aio = asyncio.get_running_loop()
         self._thread.start()
 
-    def stop(self) -> None:
-        """End what still runs, and the thread."""
+    def end(self) -> None:
+        """Let no more in, and end what still runs with ``Stopping``, soon. From within the event loop."""
         self._stopping = True
         self._inbox.put(lambda: None)
+
+    def join(self) -> None:
+        """Wait for it."""
         self._thread.join()
 
     @property
     def alive(self) -> bool:
         return self._thread.is_alive() and not self._stopping
 
-    @property
-    def open(self) -> int:
-        """Requests that run or wait. Those whose clients have not read all yet do not count."""
-        return self._submitted - self._ended
-
     def submit(self, ticket: Ticket) -> None:
-        self._submitted += 1
-        self._inbox.put(lambda: self._submit(ticket))
+        """Raises Stopping if nothing is taken in any more."""
+        self._put(lambda: self._submit(ticket))
 
     def cancel(self, ticket: Ticket) -> None:
         """End a request with its whole tree; harmless when it has ended."""
         ticket.cancelled = True
-        self._inbox.put(lambda: self._cancel(ticket))
+        if self.alive:  # or it has ended with all others
+            self._put(lambda: self._cancel(ticket))
 
     def ask(self, question: Callable[[], T]) -> Future[T]:
-        """Call a function between two steps, where the engine holds still."""
+        """Call a function between two steps, where the engine holds still. Raises Stopping as ``submit`` does."""
         answer: Future[T] = Future()
 
         def call() -> None:
@@ -101,26 +99,34 @@ class EngineLoop:
             except BaseException as error:
                 answer.set_exception(error)
 
-        self._inbox.put(call)
+        self._put(call)
         return answer
+
+    def _put(self, call: Callable[[], None]) -> None:
+        if not self.alive:
+            raise Stopping("the server is stopping")
+        self._inbox.put(call)
 
     # In the engine's thread
 
     def _run(self) -> None:
         while not self._stopping:
             try:
-                self._take_in()
+                self._take_in(wait=not self._tickets)  # nothing to do: sleep until somebody wants something
                 if self._tickets and not self._stopping:
                     self._step()
                 self._hand_out()
             except Exception as error:  # the engine keeps its requests apart; what gets here is a bug
                 log.exception("a step failed")
                 self._end_all(error)
-        self._end_all(Stopping("the server is stopping"))
+        try:
+            self._take_in(wait=False)  # what was let in before the end is told of it too
+        finally:
+            self._end_all(Stopping("the server is stopping"))
 
-    def _take_in(self) -> None:
-        if not self._tickets:
-            self._inbox.get()()  # nothing to do: sleep until somebody wants something
+    def _take_in(self, wait: bool) -> None:
+        if wait:
+            self._inbox.get()()
         while not self._inbox.empty():
             self._inbox.get()()
 
@@ -131,7 +137,6 @@ class EngineLoop:
 
     def _submit(self, ticket: Ticket) -> None:
         if ticket.cancelled:
-            self._ended += 1
             return
         ticket.request = self.engine.submit(ticket.program, ticket.limits)
         self._tickets[ticket.request.id] = ticket
@@ -151,20 +156,21 @@ class EngineLoop:
                 parcels[event.request].append(event)
         if not parcels:
             return
-        posts = [(self._tickets[number].inbox, parcel) for number, parcel in parcels.items()]
+        self._post([(self._tickets[number].inbox, parcel) for number, parcel in parcels.items()])
         for number, parcel in parcels.items():
             if parcel[-1].kind in ENDED and parcel[-1].branch is None:
-                self._forget(number)
-        self._post(posts)
+                self._log_fault(self._tickets.pop(number))
 
-    def _forget(self, number: int) -> None:
-        del self._tickets[number]
-        self._ended += 1
+    def _log_fault(self, ticket: Ticket) -> None:
+        """What is no fault of the user's is told to whoever keeps the server; the user only hears that it happened."""
+        error = ticket.request and ticket.request.error
+        if error and not isinstance(error, ValueError):
+            log.error("%r failed", ticket.request, exc_info=error)
 
-    def _post(self, posts: list[tuple[asyncio.Queue[list[Event]], list[Event]]]) -> None:
+    def _post(self, posts: list[tuple[Inbox, list[Event]]]) -> None:
         def put() -> None:
             for inbox, parcel in posts:
-                inbox.put_nowait(parcel)
+                inbox.put(parcel)
 
         try:
             self._aio.call_soon_threadsafe(put)
@@ -173,8 +179,8 @@ class EngineLoop:
 
     def _end_all(self, error: Exception) -> None:
         self._quiet = 0
-        for number, ticket in list(self._tickets.items()):
-            self._forget(number)
+        tickets, self._tickets = self._tickets, {}
+        for number, ticket in tickets.items():
             assert ticket.request
             ticket.request.error = error
             try:

@@ -8,35 +8,40 @@ from typing import Any
 from ..engine.engine import Engine
 from ..model.bundle import Bundle
 from .errors import ApiError
+from .inbox import Inbox
 from .limits import ServerLimits
-from .loop import EngineLoop, Ticket
+from .loop import EngineLoop, Stopping, Ticket
 from .metrics import Metrics
 from .reading import Reader
 from .schema import Asked, ChatBody, CompletionBody
-from .work import Prompt, Work, opening, prepare, speaks
+from .work import Prompt, Work, opening, speaks
 
 
 class Service:
-    """Owns the engine's loop."""
+    """Owns the engine's loop. ``visits``: requests that are here.
 
-    def __init__(self, bundle: Bundle, engine: Engine, limits: ServerLimits | None = None) -> None:
+    asked_as  another name by which the model may be asked for: the words with which it was chosen
+    """
+
+    def __init__(
+        self, bundle: Bundle, engine: Engine, limits: ServerLimits | None = None, asked_as: str | None = None
+    ) -> None:
         self.bundle, self.limits = bundle, limits or ServerLimits()
         self.name, self.tokenizer = bundle.name, bundle.tokenizer
+        self.names, self.visits = {bundle.name, asked_as}, 0
         self.metrics = Metrics()
         self.loop = EngineLoop(engine, self.metrics)
         self.started = int(time.time())
 
     def check_model(self, name: str) -> None:
-        if name != self.name:
+        if name not in self.names:
             message = f"no model {name[:100]!r} here: this server has {self.name!r}"
             raise ApiError(404, message, param="model", code="model_not_found")
 
     # Prompts. Encoding a long text takes a while: call these outside of the event loop's thread.
 
     def completion_prompts(self, body: CompletionBody) -> list[Prompt]:
-        several = (
-            body.prompt if isinstance(body.prompt, list) and not isinstance(body.prompt[0], int) else [body.prompt]
-        )
+        several = body.prompts
         if len(several) > self.limits.prompts:
             message = f"prompt: {len(several)} prompts, this server's limit is {self.limits.prompts}"
             raise ApiError(400, message, param="prompt")
@@ -61,36 +66,51 @@ class Service:
 
     def chat_prompts(self, body: ChatBody) -> list[Prompt]:
         """By the model's own template; a model without one gets the messages' texts, one after the other."""
-        question = body.messages[-1].text
+        spoken = [message.spoken for message in body.messages]
         talk: Any = self.tokenizer  # a language model's knows how to speak to it
         if not speaks(self.bundle):
-            return [self._prompt("\n".join(message.text for message in body.messages), body)]
+            return [self._prompt("\n".join(turn["content"] for turn in spoken), body)]
         try:
-            ids = talk.chat([{"role": m.role, "content": m.text} for m in body.messages])
-            return [self._checked(Prompt(ids, question))]
+            return [self._checked(Prompt(talk.chat(spoken), spoken[-1]["content"]))]
         except ValueError as error:
             raise ApiError(400, str(error), param="messages") from error
 
     # Requests
 
-    def begin(self, body: Asked, prompts: list[Prompt], max_tokens: int | None, logprobs: int) -> Visit:
-        """Raises ApiError: 400 for what cannot be done, 429 when too many wait already."""
-        work = prepare(body, prompts, self.bundle, self.limits, max_tokens, logprobs)
-        if self.loop.open >= self.limits.requests:
-            message = f"{self.loop.open} requests are running or waiting, which is this server's limit"
+    def enter(self) -> Visit:
+        """Before anything is done for a request. Raises ApiError: 429 when too many are here already, 503 when the
+        server is stopping."""
+        if not self.loop.alive:
+            raise ApiError(503, "the server is stopping")
+        if self.visits >= self.limits.requests:
+            message = f"{self.visits} requests are running or waiting, which is this server's limit"
             raise ApiError(429, message, code="queue_full", headers={"retry-after": "1"})
-        return Visit(self, work)
+        return Visit(self)
 
 
 class Visit:
-    """One request's stay on the engine, from the queue to its end; ``leave`` ends it whatever has become of it."""
+    """One request's stay, from the door to its end; ``leave`` ends it whatever has become of it. Who has not read all
+    of an answer is still here."""
 
-    def __init__(self, service: Service, work: Work) -> None:
-        self._service = service
-        self._ticket = Ticket(work.program(), work.limits)
-        self.reader = Reader(self._ticket, work, service.tokenizer)
-        service.loop.submit(self._ticket)
+    def __init__(self, service: Service) -> None:
+        self._service, self._here = service, True
+        self._ticket: Ticket | None = None
+        service.visits += 1
+
+    def begin(self, work: Work) -> Reader:
+        """Queue its work on the engine."""
+        inbox = Inbox(self._service.limits.unread)
+        self._ticket = Ticket(work.program(), work.limits, inbox)
+        try:
+            self._service.loop.submit(self._ticket)
+        except Stopping as error:
+            raise ApiError(503, str(error)) from error
+        return Reader(self._ticket, work, self._service.tokenizer)
 
     def leave(self) -> None:
         """Cancel what still runs, with the whole tree; harmless when nothing does."""
-        self._service.loop.cancel(self._ticket)
+        if self._here:
+            self._here = False
+            self._service.visits -= 1
+        if self._ticket:
+            self._service.loop.cancel(self._ticket)

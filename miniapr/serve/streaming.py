@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from .errors import ApiError
 from .formats import ChatFormat, Format, Json
+from .inbox import Inbox
+from .limits import hang_up
 from .reading import Piece, Reader
 
 T = TypeVar("T")
@@ -21,23 +23,25 @@ class ClientGone(Exception):
     """Nobody waits for the answer any more."""
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Do some work while the client is there. Raises ClientGone, with the work cancelled, when it goes away."""
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T], full: asyncio.Event | None = None) -> T:
+    """Do some work while the client is there. Raises ClientGone, with the work cancelled, when it goes away, or when
+    its inbox is ``full``: who does not read is gone too."""
 
     async def gone() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    watcher, worker = asyncio.create_task(gone()), asyncio.create_task(work)
+    worker = asyncio.create_task(work)
+    tasks = [worker, asyncio.create_task(gone()), *([asyncio.create_task(full.wait())] if full else [])]
     try:
-        await asyncio.wait((watcher, worker), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not worker.done():
             raise ClientGone
         return worker.result()
     finally:
-        for task in (watcher, worker):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(watcher, worker, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class EventStream(Response):
@@ -45,22 +49,26 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, chunks: AsyncIterator[bytes], leave: Callable[[], None]) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], inbox: Inbox, leave: Callable[[], None]) -> None:
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self.chunks, self.leave = chunks, leave
+        self.chunks, self.inbox, self.leave = chunks, inbox, leave
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def give(message: Message) -> None:
+            with self.inbox.giving():
+                await send(message)
+
         async def pour() -> None:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await give({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async for chunk in self.chunks:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+                await give({"type": "http.response.body", "body": chunk, "more_body": True})
+            await give({"type": "http.response.body", "body": b""})
 
         try:
-            await unless_gone(receive, pour())
+            await unless_gone(receive, pour(), self.inbox.overflown)
         except (ClientGone, OSError):
-            pass  # there is nobody to be told
+            await hang_up(scope)  # if it is there after all
         finally:
             self.leave()
 

@@ -134,7 +134,7 @@ def prepare(
     logprobs: int,
 ) -> Work:
     """Raises ApiError for what exceeds the limits, naming the field, and for a method that the model cannot follow."""
-    n = body.n or 1
+    n = body.n
     _at_most(n, limits.n, "n")
     answers = len(prompts) * n
     options, width = body.miniapr, limits.width
@@ -151,7 +151,7 @@ def prepare(
         n,
         sampling,
         Limits(tokens, max(width, n)),
-        ends | frozenset(body.stop_token_ids or ()),
+        ends | frozenset(body.stop_token_ids),
         body.stops,
         body.include_stop_str_in_output,
         max_tokens,
@@ -174,9 +174,7 @@ def _at_most(value: int, limit: int, field: str, where: str = "") -> None:
 
 def _sampling(body: Asked, logprobs: int) -> Sampling:
     seed = secrets.randbits(32) if body.seed is None else body.seed
-    temperature = 1.0 if body.temperature is None else body.temperature
-    top_p = 1.0 if body.top_p is None else body.top_p
-    return Sampling(temperature, max(0, body.top_k or 0), top_p, body.min_p or 0.0, seed, logprobs)
+    return Sampling(body.temperature, max(0, body.top_k), body.top_p, body.min_p, seed, logprobs)
 
 
 def _method(bundle: Bundle, options: Parallel, sampling: Sampling) -> Callable[[Prompt], Program]:
