@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 from helpers import make_engine, small_model
@@ -22,7 +23,7 @@ class Pieces:
     def __init__(self, pieces: list[bytes]) -> None:
         self.pieces = pieces
 
-    def decode(self, ids: list[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         return b"".join(self.pieces[id] for id in ids).decode("utf-8", errors="replace")
 
 
@@ -59,6 +60,38 @@ def test_f44_f45_how_text_is_cut_into_tokens_changes_nothing(
     assert s.stopped == stop
     assert s.text == before + (stop if keep and stop else "")
     assert "".join(said) == s.text, "streaming equals not streaming"
+
+
+broken = st.lists(
+    st.sampled_from([*range(0x61, 0x64), *"\u20ac\U0001f600\ufffd".encode(), 0xC3, 0xFF]), max_size=24
+).map(bytes)
+
+
+@given(broken, stop_lists, st.lists(st.integers(0, 40), max_size=12))
+def test_f44_bytes_that_are_no_characters_are_streamed_as_they_are_said_at_once(
+    raw: bytes, stops: list[str], cuts: list[int]
+) -> None:
+    edges = sorted(cut % (len(raw) + 1) for cut in cuts)  # some pieces are empty
+    pieces = [raw[a:b] for a, b in itertools.pairwise([0, *edges, len(raw)])]
+    whole = Pieces(pieces).decode(list(range(len(pieces))))
+    for wanted, stopping in ((whole, []), (first_stop(whole, stops)[0], stops)):
+        said, s = stream(pieces, stopping)
+        assert "".join(said) == s.text == wanted
+
+
+def test_f44_a_run_of_broken_bytes_is_shown_as_it_comes_and_decoded_once() -> None:
+    decoded = 0
+    pieces = Pieces([b"\xff"] * 1000)
+
+    def decode(ids: Sequence[int]) -> str:
+        nonlocal decoded
+        decoded += len(ids)
+        return pieces.decode(ids)
+
+    s = TextStream(decode)
+    said = [s.push(id) for id in range(1000)]
+    assert set(said[1:]) == {"\ufffd"} and s.finish() == "\ufffd"
+    assert decoded < 8 * 1000
 
 
 @given(texts, stop_lists)

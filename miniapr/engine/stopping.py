@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 
+UNFINISHED = "\ufffd"  # what the bytes of a character that is not complete are shown as
+
+
 class TextStream:
     """Turns tokens into text piece by piece, and ends at the first stop string.
 
@@ -13,14 +16,17 @@ class TextStream:
     longer one (F45), so how text is cut into tokens changes nothing. State of one branch only, begun
     empty: a stop string never matches across a fork (F47). The pieces together are exactly ``text``
     (property: streaming equals not streaming).
+
+    decode  text of ids. What more ids spell begins with what fewer did, but for one sign in the place of a character
+            that is not complete (``Tokenizer.decode``)
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str], stops: Sequence[str] = (), keep_stop: bool = False):
         if any(not stop for stop in stops):
             raise ValueError("a stop string must not be empty")
         self._decode, self.stops, self._keep_stop = decode, tuple(stops), keep_stop
-        self._ids: list[int] = []
-        self._shown, self._read = 0, 0  # decoded text of ids[shown:read] has been taken already
+        self._ids: list[int] = []  # the last tokens: those that what comes next may change, or one
+        self._taken = 0  # characters of their text that have been taken already
         self._held = ""
         self.text = ""
         self.stopped: str | None = None
@@ -29,23 +35,29 @@ class TextStream:
         """Text that became certain with this token."""
         if self.stopped is not None:
             return ""
-        self._ids.append(id)
-        known = self._decode(self._ids[self._shown : self._read])
-        now = self._decode(self._ids[self._shown :])
-        if now.endswith("\ufffd"):  # a character whose bytes are not all there
+        alone = self._decode([id])
+        if not alone:  # an id that is no token
             return ""
-        self._shown, self._read = self._read, len(self._ids)
-        self._held += now[len(known) :]
+        self._ids.append(id)
+        now = self._decode(self._ids)
+        self._take(now.removesuffix(UNFINISHED))
+        unfinished = now.endswith(UNFINISHED)
+        # What came before is let go where no character reaches over this token's beginning or end, so that of a run
+        # of bytes that are no characters only the last few are decoded again.
+        if not unfinished or self._decode(self._ids[:-1]) + alone == now:
+            self._ids, self._taken = [id], len(alone) - unfinished
         return self._release(final=False)
 
     def finish(self) -> str:
         """Whatever was held back: no stop string can come any more."""
         if self.stopped is not None:
             return ""
-        known = self._decode(self._ids[self._shown : self._read])
-        self._held += self._decode(self._ids[self._shown :])[len(known) :]
-        self._shown = self._read = len(self._ids)
+        self._take(self._decode(self._ids))
         return self._release(final=True)
+
+    def _take(self, known: str) -> None:
+        self._held += known[self._taken :]
+        self._taken = max(self._taken, len(known))
 
     def _release(self, final: bool) -> str:
         ends = [(at + len(stop), at, stop) for stop in self.stops if (at := self._held.find(stop)) >= 0]
