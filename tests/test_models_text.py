@@ -1,4 +1,4 @@
-"""Tokenizers, chat templates, GGUF files and the model that a package carries, against transformers."""
+"""Tokenizers, chat templates and the model that a package carries, against transformers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import gguf
-import numpy as np
 import pytest
 import torch
-from helpers import plain_logits
 
 import miniapr
-from miniapr.model import bundle, checkpoint
+from miniapr.model import bundle
 from miniapr.model.tokenizer import Tokenizer
 
 AWKWARD = [
@@ -111,88 +108,6 @@ def test_smollm2_equals_what_transformers_makes_of_the_same_file(ours: miniapr.B
     found = engine.settle(engine.start(ids)).logits
     assert found is not None
     assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
-
-
-# GGUF files of our own making
-
-SHAPE = {"embedding_length": 64, "feed_forward_length": 96, "block_count": 1, "context_length": 128}
-QUANTS = gguf.GGMLQuantizationType
-
-
-def write_gguf(file: Path, quant: Any, family: str = "llama", change: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A small model with its matrices stored as ``quant``; gives them as numpy would expand them."""
-    rng = np.random.default_rng(0)
-    out = gguf.GGUFWriter(file, family)
-    for key, value in {**SHAPE, "attention.head_count": 2, "attention.head_count_kv": 2}.items():
-        out.add_uint32(f"{family}.{key}", value)
-    out.add_float32(f"{family}.attention.layer_norm_rms_epsilon", 1e-5)
-    width, inner = SHAPE["embedding_length"], SHAPE["feed_forward_length"]
-    shapes = {
-        "token_embd": (40, width),
-        "output_norm": (width,),
-        "blk.0.attn_norm": (width,),
-        "blk.0.ffn_norm": (width,),
-    }
-    shapes |= {f"blk.0.attn_{part}": (width, width) for part in ("q", "k", "v", "output")}
-    shapes |= {"blk.0.ffn_gate": (inner, width), "blk.0.ffn_up": (inner, width), "blk.0.ffn_down": (width, inner)}
-    expanded = {}
-    for name, shape in (shapes | (change or {})).items():
-        if shape is None:
-            continue
-        value = rng.standard_normal(shape).astype(np.float32)
-        kind = quant if len(shape) == 2 else QUANTS.F32
-        raw = value if kind == QUANTS.F32 else gguf.quants.quantize(value, kind)
-        expanded[name] = value if kind == QUANTS.F32 else gguf.quants.dequantize(raw, kind)
-        out.add_tensor(f"{name}.weight", raw, raw_dtype=None if kind in (QUANTS.F32, QUANTS.F16) else kind)
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.write_tensors_to_file()
-    out.close()
-    return expanded
-
-
-@pytest.mark.parametrize("name", ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"])
-def test_every_kind_of_gguf_tensor_is_read_as_it_is(tmp_path: Path, name: str) -> None:
-    wanted = write_gguf(tmp_path / "m.gguf", QUANTS[name])
-    for pack in (False, True):
-        model = checkpoint.load(tmp_path / "m.gguf", pack=pack)
-        state = model.state_dict()
-        assert torch.equal(state["model.embed_tokens.weight"], torch.from_numpy(wanted["token_embd"]))
-        assert torch.equal(state["model.layers.0.mlp.down_proj.weight"], torch.from_numpy(wanted["blk.0.ffn_down"]))
-        assert model.config.rope_interleaved and model.config.tie_word_embeddings
-        assert plain_logits(model, [1, 2, 3]).isfinite().all()
-
-
-@pytest.mark.parametrize(
-    "family, change, why",
-    [
-        ("llama", {"blk.0.ffn_up": None}, "mlp.up_proj.weight' is missing"),
-        ("llama", {"blk.0.ffn_up": (96, 32)}, r"blk.0.ffn_up.weight.*is \[96, 32\], wants \[96, 64\]"),
-        ("llama", {"blk.0.surplus": (32,)}, "blk.0.surplus.weight.*does not belong"),
-        ("mamba", {}, "mamba.*not supported"),
-    ],
-)
-def test_a_gguf_file_that_does_not_fit_is_refused_by_name(
-    tmp_path: Path, family: str, change: dict[str, Any], why: str
-) -> None:
-    write_gguf(tmp_path / "m.gguf", QUANTS.F32, family, change)
-    with pytest.raises(ValueError, match=why):
-        checkpoint.load(tmp_path / "m.gguf")
-
-
-@pytest.mark.parametrize("keep", [0.0, 0.01, 0.3, 0.99])
-def test_a_gguf_file_cut_short_is_named(tmp_path: Path, keep: float) -> None:
-    file = tmp_path / "m.gguf"
-    write_gguf(file, QUANTS.F32)
-    file.write_bytes(file.read_bytes()[: int(keep * file.stat().st_size)])
-    with pytest.raises(ValueError, match=r"m\.gguf"):
-        checkpoint.load(file)
-
-
-def test_a_kind_of_tensor_that_is_not_supported_is_named(tmp_path: Path) -> None:
-    write_gguf(tmp_path / "m.gguf", QUANTS.Q5_0)
-    with pytest.raises(ValueError, match=r"Q5_0, only F32"):
-        checkpoint.load(tmp_path / "m.gguf")
 
 
 def test_a_model_that_is_not_here_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,12 +86,15 @@ def packaged(package: str) -> Path | None:
 
 
 def hub() -> dict[str, Path]:
-    """Models that other programs have left in Hugging Face's cache on this machine, by their names."""
+    """Models that other programs have left in Hugging Face's cache on this machine, by their names: of each the
+    revision that ``refs/main`` names, or the newest if none was asked for by that name."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     found = {}
     for folder in sorted((Path(os.environ.get("HF_HUB_CACHE") or home / "hub")).glob("models--*")):
         name = folder.name.removeprefix("models--").replace("--", "/", 1)
-        snapshots = sorted(folder.glob("snapshots/*/config.json"), key=lambda file: file.stat().st_mtime)
+        said = folder / "refs" / "main"
+        commit = said.read_text(encoding="utf-8").strip() if said.is_file() else "*"
+        snapshots = sorted(folder.glob(f"snapshots/{commit}/config.json"), key=lambda file: file.stat().st_mtime)
         if snapshots:
             found[name] = snapshots[-1].parent
     return found

@@ -1,50 +1,66 @@
 """Reading and writing weights: Hugging Face folders (config.json, safetensors) and GGUF files, never pickle.
 
-Files are mapped into memory and read one tensor after the other: each is checked, converted and laid out before the
-next one is looked at, so there is never a second copy of a model. A float32 file that is read as float32 and not
-packed is not copied at all.
+One tensor after the other is read, checked, converted and laid out, so there is never a second copy of a model. Once it
+is loaded, nothing that happens to its files matters (stored.py).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..ops.backends import usable
 from . import families
-from .config import ModelConfig
 from .decoder import Decoder
 from .families import Change, Translation
-from .files import read_json
+from .folder import read_config, stored
 from .gguf import GGUF
 from .parts import Matrix
 from .stored import Stored
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HEAD = "lm_head.weight"
 
 
 def save(model: Decoder, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-    """Write config.json and model.safetensors; ``dtype`` rounds the weights (float16 halves the file).
+    """Write config.json and model.safetensors, from which Hugging Face's classes compute the same. ``dtype`` rounds the
+    weights (float16 halves the file).
 
-    Raises ValueError for GPT-2, whose files have other names.
+    What was there stays until all is written. Raises ValueError for GPT-2, whose files have other names, and for a
+    folder that cannot be written.
     """
-    if model.config.model_type == "gpt2":
+    config = model.config
+    if config.model_type == "gpt2":
         raise ValueError("a GPT-2 model cannot be written, only read")
+    state = model.state_dict()
+    if config.tie_word_embeddings:
+        del state[HEAD]
+    tensors = {
+        name: families.half_split(config, name, tensor.detach()).to("cpu", dtype).contiguous().clone()
+        for name, tensor in state.items()
+    }
+    said = json.dumps(replace(config, rope_interleaved=False).to_dict(), indent=2) + "\n"
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().to(dtype).contiguous().clone() for name, tensor in model.state_dict().items()}
-    if model.config.tie_word_embeddings:
-        del tensors["lm_head.weight"]
-    (folder / "config.json").write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    parts = {folder / name: folder / f"{name}.part" for name in ("model.safetensors", "config.json")}
+    weights, settings = parts.values()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, weights, metadata={"format": "pt"})
+        settings.write_text(said, encoding="utf-8")
+        for file, part in parts.items():
+            part.replace(file)
+    except (OSError, SafetensorError) as error:
+        for part in parts.values():
+            if part.is_file():
+                part.unlink()
+        raise ValueError(f"the model cannot be written to {folder}: {error}") from error
 
 
 def load(
@@ -62,7 +78,11 @@ def load(
         translate = families.gguf(config)
     else:
         config, tensors = read_config(path), stored(path)
+        if config.tie_word_embeddings and _own_head(families.hugging_face(config), tensors):
+            config = replace(config, tie_word_embeddings=False)
         translate = families.hugging_face(config)
+    if config.num_hidden_layers > len(tensors):  # told before a billion of them is made
+        raise ValueError(f"{path}: {config.num_hidden_layers} layers, but only {len(tensors)} tensors")
     with torch.device("meta"):
         model = Decoder(config)
     if pack is None:
@@ -72,43 +92,12 @@ def load(
     return model.pack() if pack else model
 
 
-def read_config(folder: Path) -> ModelConfig:
-    """config.json as it is. Raises ValueError naming the file or what in it is not supported."""
-    file = folder / "config.json"
-    if not file.is_file():
-        raise ValueError(f"no model in {folder}: {file.name} is missing")
-    try:
-        return ModelConfig.from_dict(read_json(file))
-    except (TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{file} is not a model configuration: {error}") from error
-
-
-def stored(folder: Path) -> dict[str, Stored]:
-    """The tensors of a folder by name, in one file or in the shards that an index lists.
-
-    Raises ValueError naming a file that is missing, cut short, or no safetensors file.
-    """
-    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
-    files = [single]
-    if not single.is_file() and index.is_file():
-        shards = read_json(index).get("weight_map")
-        if not isinstance(shards, dict) or not shards:
-            raise ValueError(f"{index} has no weight_map")
-        files = [folder / Path(shard).name for shard in sorted(set(shards.values()))]
-    found: dict[str, Stored] = {}
-    for file in files:
-        if not file.is_file():
-            raise ValueError(f"no model in {folder}: {file.name} is missing")
-        try:
-            mapped: Any = safe_open(file, framework="pt")
-            names = list(mapped.keys())
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{file} is not a safetensors file, or is cut short: {error}") from error
-        for name in names:
-            if name in found:
-                raise ValueError(f"tensor {name!r} is in {found[name].file.name} and in {file.name}")
-            found[name] = Stored(file, name, lambda mapped=mapped, name=name: mapped.get_tensor(name))  # type: ignore[misc]
-    return found
+def _own_head(translate: Translation, tensors: Mapping[str, Stored]) -> bool:
+    """There is a head that is not the embeddings, though the configuration says so: files of merged models are
+    like that, and Hugging Face then takes the tensor."""
+    head = tensors.get(HEAD)
+    embeddings = (tensor for name, tensor in tensors.items() if "model.embed_tokens.weight" in translate(name))
+    return head is not None and not any(head.equals(tensor) for tensor in embeddings)
 
 
 @dataclass(frozen=True)
@@ -157,14 +146,10 @@ def _read(source: Source, name: str, wanted: Tensor) -> Tensor:
     """Raises ValueError for a tensor that is misshapen, or not of finite numbers."""
     stored = source.tensor
     label = f"{stored.file}: tensor {stored.name!r}" + ("" if stored.name == name else f" (for {name})")
-    try:
-        tensor = stored.read()
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{label} cannot be read: {error}") from error
-    changed = source.change(tensor)
+    changed = source.change(stored.read())
     if changed.shape != wanted.shape:
         raise ValueError(f"{label} is {list(changed.shape)}, wants {list(wanted.shape)}")
     # The extremes of a tensor with NaN are NaN; unlike isfinite they need no memory.
-    if not changed.is_floating_point() or not torch.stack(changed.aminmax()).isfinite().all():
+    if not torch.stack(changed.aminmax()).isfinite().all():
         raise ValueError(f"{label} holds values that are not finite numbers")
     return changed

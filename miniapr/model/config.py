@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from .checks import check_fields, whole
 from .rope import RopeScaling
 
 ARCHITECTURES = {
@@ -72,18 +73,18 @@ class ModelConfig:
     rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
-        if self.model_type not in ARCHITECTURES:
-            raise ValueError(f"model_type {self.model_type!r} is not supported: only {', '.join(ARCHITECTURES)}")
-        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "head_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, is {getattr(self, name)}")
-        if self.num_key_value_heads < 1 or self.num_attention_heads % self.num_key_value_heads:
+        check_family(self.model_type)
+        check_fields(self)
+        if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_attention_heads={self.num_attention_heads} is not a multiple of "
                 f"num_key_value_heads={self.num_key_value_heads}"
             )
+        whole("num_attention_heads * head_dim", self.num_attention_heads * self.head_dim)
         if self.head_dim % 2:
             raise ValueError(f"head_dim={self.head_dim} must be even: RoPE rotates pairs")
+        if self.rope_theta <= 1:
+            raise ValueError(f"rope_theta={self.rope_theta} must be above 1: later pairs turn slower")
         if self.rope_scaling and self.rope_scaling.factors and len(self.rope_scaling.factors) != self.head_dim // 2:
             raise ValueError(f"{len(self.rope_scaling.factors)} rope factors for {self.head_dim // 2} pairs")
 
@@ -109,39 +110,65 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> ModelConfig:
         """Read a ``config.json``. Raises ValueError for what this decoder would silently get wrong."""
-        family = raw.get("model_type", "llama")
-        if family not in ARCHITECTURES:
-            raise ValueError(f"model_type {family!r} is not supported: only {', '.join(ARCHITECTURES)}")
+        check_family(family := raw.get("model_type", "llama"))
         if family == "gpt2":
             raw = {**raw, **{ours: raw[theirs] for theirs, ours in GPT2_NAMES.items() if raw.get(theirs) is not None}}
         raw = LEFT_OUT[family] | {name: value for name, value in raw.items() if value is not None}
-        rope = {**raw.get("rope_scaling", {}), **raw.get("rope_parameters", {})}
+        rope = _rope(raw)
         _refuse(family, raw | rope)
         given = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
         given["rope_theta"] = rope.get("rope_theta", given.get("rope_theta", cls.rope_theta))
         given.setdefault("num_key_value_heads", given.get("num_attention_heads"))
-        if "head_dim" not in given and {"hidden_size", "num_attention_heads"} <= given.keys():
-            given["head_dim"] = given["hidden_size"] // given["num_attention_heads"]
+        if {"hidden_size", "num_attention_heads"} <= given.keys() and "head_dim" not in given:
+            given["head_dim"] = head_size(given["hidden_size"], given["num_attention_heads"])
         if family == "gpt2" and "hidden_size" in given:
-            given.setdefault("intermediate_size", 4 * given["hidden_size"])
+            given.setdefault("intermediate_size", 4 * whole("n_embd", given["hidden_size"]))
         needed = [f.name for f in fields(cls) if f.default is f.default_factory]  # neither has one
         if missing := [name for name in needed if given.get(name) is None]:
             raise ValueError(f"config lacks {', '.join(missing)}")
-        context = given.get("max_position_embeddings", cls.max_position_embeddings)
+        context = whole("max_position_embeddings", given.get("max_position_embeddings", cls.max_position_embeddings))
         given["rope_scaling"] = RopeScaling.from_dict(rope, context)
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"architectures": [ARCHITECTURES[self.model_type]], **asdict(self)}
+        """As a ``config.json``, from which ``from_dict`` and Hugging Face read the same (but for ``rope_interleaved``,
+        which Hugging Face doesn't know)."""
+        scaling = self.rope_scaling.to_dict(self.max_position_embeddings) if self.rope_scaling else None
+        return {"architectures": [ARCHITECTURES[self.model_type]], **asdict(self), "rope_scaling": scaling}
+
+
+def check_family(family: object) -> None:
+    """Raises ValueError for a model_type that is not supported."""
+    if not isinstance(family, str) or family not in ARCHITECTURES:
+        raise ValueError(f"model_type {family!r:.80} is not supported: only {', '.join(ARCHITECTURES)}")
+
+
+def head_size(hidden_size: object, heads: object) -> int:
+    """Of a model that doesn't say. Raises ValueError if the heads don't share the width evenly."""
+    width, heads = whole("hidden_size", hidden_size), whole("num_attention_heads", heads)
+    if width % heads:
+        raise ValueError(f"hidden_size={width} is not a multiple of num_attention_heads={heads}")
+    return width // heads
+
+
+def _rope(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says of RoPE beside theta: ``rope_scaling`` in older files, ``rope_parameters`` in newer."""
+    rope = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
+    if not isinstance(rope, dict):
+        raise ValueError(f"rope_scaling must be an object, is {rope!r:.80}")
+    rope = {name: value for name, value in rope.items() if value is not None}
+    if "original_max_position_embeddings" in raw:  # beside it, as Phi-3 has it, it goes before
+        rope["original_max_position_embeddings"] = raw["original_max_position_embeddings"]
+    return rope
 
 
 def _refuse(family: str, raw: Mapping[str, Any]) -> None:
     """Raise ValueError for a setting that this decoder does not compute."""
-    act = "gelu_new" if family == "gpt2" else "silu"
-    if raw.get("hidden_act", "silu") not in (act, "gelu_pytorch_tanh" if family == "gpt2" else act):
-        raise ValueError(f"hidden_act {raw['hidden_act']!r} is not supported in {family}, only {act!r}")
+    known = ("gelu_new", "gelu_pytorch_tanh") if family == "gpt2" else ("silu", "swish")
+    if (act := raw.get("hidden_act", known[0])) not in known:
+        raise ValueError(f"hidden_act {act!r:.80} is not supported in {family}, only {known[0]!r}")
     for name, value in ONLY.items():
         if raw.get(name, value) != value:
-            raise ValueError(f"{name}={raw[name]!r} is not supported")
-    if {*raw.get("layer_types", ())} - {"full_attention"}:
-        raise ValueError(f"layer_types {sorted({*raw['layer_types']})} are not supported, only full_attention")
+            raise ValueError(f"{name}={raw[name]!r:.80} is not supported")
+    if not isinstance(kinds := raw.get("layer_types", []), list) or any(kind != "full_attention" for kind in kinds):
+        raise ValueError(f"layer_types={kinds!r:.80} are not supported, only full_attention")

@@ -26,6 +26,16 @@ def turned(tensor: Tensor) -> Tensor:
     return tensor.T if tensor.dim() == 2 else tensor
 
 
+def half_split(config: ModelConfig, name: str, tensor: Tensor) -> Tensor:
+    """A tensor of ours, with what RoPE turns in the order that Hugging Face has: of each head of queries and keys, the
+    pairs (0, 1), (2, 3), ... of ``rope_interleaved`` become (0, d/2), (1, d/2 + 1), ..."""
+    if not config.rope_interleaved or not re.search(r"\.[qk]_(proj|norm)\.(weight|bias)$", name):
+        return tensor
+    pairs = tensor.unflatten(0, (-1, config.head_dim // 2, 2))  # [heads, D / 2, 2, ...]
+    halves: Tensor = pairs.transpose(1, 2).flatten(0, 2)  # [heads D, ...]
+    return halves
+
+
 def hugging_face(config: ModelConfig) -> Translation:
     """From a tensor's name in a checkpoint to our names, each with what is to be done to the tensor. Empty for what
     a decoder does not need (buffers that old checkpoints saved); a name that nobody knows stays as it is."""

@@ -20,8 +20,19 @@ import torch
 from torch import Tensor
 
 from ..ops.reference import rotate
+from .checks import check_fields, positive, whole
 
 __all__ = ["RopeScaling", "angles", "cos_sin", "rotate"]
+
+# What a configuration says of each type, as we and Hugging Face write it.
+WRITTEN: dict[str, tuple[str, ...]] = {
+    "linear": ("factor",),
+    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
+    "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "truncate"),
+    "each": (),
+}
+KNOWN = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "attention_factor", "mscale", "mscale_all_dim"}
+KNOWN |= {"short_factor", "long_factor", *(name for names in WRITTEN.values() for name in names)}
 
 
 @dataclass(frozen=True)
@@ -31,12 +42,13 @@ class RopeScaling:
     linear  all divided by ``factor`` (Chen et al. 2023, position interpolation)
     llama3  the slow ones divided, the fast ones kept, a ramp between (Llama 3.1's release)
     yarn    likewise by the number of turns in the original context, vectors grow by ``attention`` (Peng et al. 2023)
-    each    pair i divided by ``factors[i]``: how GGUF files write llama3's
+    each    pair i divided by ``factors[i]``: how GGUF files write llama3's. Hugging Face's longrope, where the factors
+            of long texts are those of short ones
     """
 
     rope_type: str
     factor: float = 1.0
-    original_max_position_embeddings: int = 0
+    original_max_position_embeddings: int | None = None
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     beta_fast: float = 32.0
@@ -46,54 +58,77 @@ class RopeScaling:
     factors: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.rope_type not in ("linear", "llama3", "yarn", "each"):
-            raise ValueError(f"rope_type {self.rope_type!r} is not supported: only linear, llama3 and yarn")
-        if not (self.factor > 0 and math.isfinite(self.factor)):
-            raise ValueError(f"rope_scaling's factor must be positive, is {self.factor}")
-        if self.rope_type in ("llama3", "yarn") and self.original_max_position_embeddings < 1:
+        if self.rope_type not in WRITTEN:
+            raise ValueError(f"rope_type {self.rope_type!r:.80} is not supported: only linear, llama3 and yarn")
+        check_fields(self)
+        for factor in self.factors:
+            positive("rope_scaling's factors", factor)
+        if (self.rope_type == "each") != bool(self.factors):
+            raise ValueError(f"rope_scaling of type {self.rope_type} has {len(self.factors)} factors of its own")
+        if self.rope_type in ("llama3", "yarn") and self.original_max_position_embeddings is None:
             raise ValueError(f"rope_scaling of type {self.rope_type} lacks original_max_position_embeddings")
-        if self.rope_type == "llama3" and not 0 < self.low_freq_factor < self.high_freq_factor:
-            raise ValueError(
-                f"rope_scaling's low_freq_factor={self.low_freq_factor} must be below "
-                f"high_freq_factor={self.high_freq_factor}"
-            )
+        for low, high in (("low_freq_factor", "high_freq_factor"), ("beta_slow", "beta_fast")):
+            if getattr(self, low) >= getattr(self, high):
+                raise ValueError(
+                    f"rope_scaling's {low}={getattr(self, low)} must be below {high}={getattr(self, high)}"
+                )
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], context: int) -> RopeScaling | None:
-        """Read ``rope_scaling`` or ``rope_parameters`` of a ``config.json``; None if nothing is scaled."""
-        kind = raw.get("rope_type", raw.get("type", "default"))
+        """Read ``rope_scaling`` or ``rope_parameters`` of a ``config.json``; None if nothing is scaled.
+
+        Raises ValueError for a key that is not known here: it may change numbers.
+        """
+        if unknown := sorted(raw.keys() - KNOWN):
+            raise ValueError(f"rope_scaling's {unknown[0]}={raw[unknown[0]]!r:.80} is not supported")
+        kind = str(raw.get("rope_type", raw.get("type", "default")))
         if kind == "default":
             return None
-        given = {f.name: raw[f.name] for f in fields(cls) if raw.get(f.name) is not None} | {"rope_type": kind}
+        if kind == "longrope":
+            return cls("each", factors=tuple(_long(raw)), attention=raw["attention_factor"])
+        given = {f.name: raw[f.name] for f in fields(cls) if f.name in raw} | {"rope_type": kind}
         if kind in ("llama3", "yarn"):
             given.setdefault("original_max_position_embeddings", context)
         if kind == "yarn":
-            given.setdefault("factor", context / given["original_max_position_embeddings"])
-            given["attention"] = _yarn_attention(raw, given["factor"])
-        elif "factor" not in given and kind != "each":
+            original = whole("original_max_position_embeddings", given["original_max_position_embeddings"])
+            given.setdefault("factor", context / original)
+            given["attention"] = _yarn_attention(raw, positive("rope_scaling's factor", given["factor"]))
+        elif kind in WRITTEN and "factor" not in given:
             raise ValueError(f"rope_scaling of type {kind} lacks factor")
-        return cls(**{**given, "factors": tuple(given.get("factors", ()))})
+        return cls(**given)
+
+    def to_dict(self, context: int) -> dict[str, Any]:
+        """As Hugging Face writes it for a model of that context."""
+        if self.rope_type == "each":
+            factors = {"short_factor": [*self.factors], "long_factor": [*self.factors]}
+            more = {"attention_factor": self.attention, "original_max_position_embeddings": context}
+            return {"rope_type": "longrope", "factor": 1.0, **factors, **more}
+        written = {name: getattr(self, name) for name in WRITTEN[self.rope_type]}
+        return {"rope_type": self.rope_type, **written} | (
+            {"attention_factor": self.attention} if self.rope_type == "yarn" else {}
+        )
 
     def frequencies(self, plain: Tensor, theta: float) -> Tensor:
         """[D / 2] float64 of plain RoPE -> those of the longer context."""
+        original = self.original_max_position_embeddings or 0  # there where it is needed
         if self.rope_type == "each":
             return plain / plain.new_tensor(self.factors)
         if self.rope_type == "linear":
             return plain / self.factor
         if self.rope_type == "llama3":
-            turns = self.original_max_position_embeddings * plain / (2 * math.pi)  # in the original context
+            turns = original * plain / (2 * math.pi)  # in the original context
             kept = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
         else:
-            kept = 1 - self._yarn_ramp(plain, theta)
+            kept = 1 - self._yarn_ramp(plain, theta, original)
         kept = kept.clamp(0, 1)  # 1: as it was, 0: divided
         return kept * plain + (1 - kept) * plain / self.factor
 
-    def _yarn_ramp(self, plain: Tensor, theta: float) -> Tensor:
+    def _yarn_ramp(self, plain: Tensor, theta: float, original: int) -> Tensor:
         """[D / 2]: 0 at the pair that turns ``beta_fast`` times in the original context, 1 at ``beta_slow``."""
         head_dim = 2 * len(plain)
 
         def pair(turns: float) -> float:
-            return head_dim * math.log(self.original_max_position_embeddings / (turns * 2 * math.pi)) / log_theta
+            return head_dim * math.log(original / (turns * 2 * math.pi)) / log_theta
 
         log_theta = 2 * math.log(theta)
         low, high = pair(self.beta_fast), pair(self.beta_slow)
@@ -110,13 +145,20 @@ def _yarn_attention(raw: Mapping[str, Any], factor: float) -> float:
     def grown(by: float) -> float:
         return 0.1 * by * math.log(factor) + 1 if factor > 1 else 1.0
 
-    if raw.get("attention_factor") is not None:
-        return float(raw["attention_factor"])
-    if raw.get("attention") is not None:  # as we write it
-        return float(raw["attention"])
+    if "attention_factor" in raw:
+        return positive("attention_factor", raw["attention_factor"])
     if raw.get("mscale") and raw.get("mscale_all_dim"):
-        return grown(raw["mscale"]) / grown(raw["mscale_all_dim"])
+        return grown(positive("mscale", raw["mscale"])) / grown(positive("mscale_all_dim", raw["mscale_all_dim"]))
     return grown(1)
+
+
+def _long(raw: Mapping[str, Any]) -> list[float]:
+    """The factors of a longrope that are the same for short texts and for long ones: keys of others could not stay in a
+    cache. Raises ValueError for those, and where attention_factor is left to be guessed."""
+    factors: object = raw.get("short_factor")
+    if not isinstance(factors, list) or factors != raw.get("long_factor") or "attention_factor" not in raw:
+        raise ValueError("rope_type 'longrope' is not supported, but with one list of factors and an attention_factor")
+    return factors
 
 
 def angles(positions: Tensor, head_dim: int, theta: float, scaling: RopeScaling | None = None) -> Tensor:

@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.table import Table
 
 from ..model import bundle
-from ..model.checkpoint import read_config
+from ..model.folder import read_config
+from ..model.gguf import GGUF
 from .text import console
 
 
@@ -36,8 +37,6 @@ def known() -> list[Known]:
 def _look(name: str, path: Path) -> Known:
     try:
         if path.suffix == ".gguf":
-            from ..model.gguf import GGUF
-
             config = GGUF(path).config()
         else:
             config = read_config(path)
