@@ -18,23 +18,24 @@ from ..model.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Control:
-    """Ids of a model's control tokens."""
+    """Ids of a model's control tokens. ``item`` stands between the items of a plan; None: each token of it is one."""
 
     plan: int
-    item: int
     plan_end: int
     thread: int
     thread_end: int
     join: int
     eos: int
+    item: int | None = None
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, names: Mapping[str, str]) -> Control:
         """From the names that the model's description gives. Raises ValueError for one that is missing."""
-        missing = [field.name for field in fields(cls) if field.name not in names]
+        known = [field.name for field in fields(cls)]
+        missing = [name for name in known if name not in names and name != "item"]
         if missing:
             raise ValueError(f"the model's description names no control token for {', '.join(missing)}")
-        return cls(**{field.name: tokenizer.id(names[field.name]) for field in fields(cls)})
+        return cls(**{name: tokenizer.id(names[name]) for name in known if name in names})
 
     @property
     def ends(self) -> frozenset[int]:
@@ -65,6 +66,8 @@ def read_plan(tokens: Sequence[int], control: Control, width: int) -> Plan:
             written.append([])
         else:
             written[-1].append(token)
+    if control.item is None:
+        written = [[token] for token in written[0]]
     special = {control.plan, control.plan_end, control.thread, control.thread_end, control.join, control.eos}
     items: dict[tuple[int, ...], None] = {}
     ignored = []

@@ -1,0 +1,150 @@
+"""Models that fork by themselves: they write a plan, the plan becomes threads, the threads become one text again.
+
+Five published systems are this one program with other rules. What they call their tokens is the player's ``Control``:
+
+    here         Multiverse       ThreadWeaver   Parallel-R1   NPR
+    plan         <Goal>           <Outlines>     <Parallel>    <guideline>
+    item         <Outline>        <Outline>      -             <plan>
+    plan_end     </Goal>          </Outlines>    -             </guideline>
+    thread       <Path>           <Thread>       <Path>        <step>
+    thread_end   </Path>          </Thread>      </Path>       </step>
+    join         <Conclusion>     -              <Summary>     <takeaway>
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..engine.branch import Branch
+from ..engine.operations import All, Extend, Fork, Join, Release, Start
+from ..engine.request import Program
+from .budget import Budget, Spend
+from .grammar import read_plan
+from .judges import best
+from .method import SERVER, TRAINED, method
+from .player import Player, Role
+
+MODEL = {"forks": "the model", "sees": "all before the fork, and its item", "needs": ("adaptive", "control")}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """join     how threads become one
+    width    threads of a plan; what is beyond is ignored
+    paths    the plan is not written: its opening alone forks into so many threads, which differ by sampling
+    nested   a plan inside of a thread is followed; else it is text
+    blocks   plans of one line that are followed; None: all
+    strict   a plan that cannot be followed ends the line; else the line goes on to its conclusion
+    whole    a thread that is cut short ends the line after its join
+    """
+
+    join: str
+    width: int
+    paths: int | None = None
+    nested: bool = True
+    blocks: int | None = None
+    strict: bool = False
+    whole: bool = False
+
+
+@method(
+    "multiverse", joins="stitch", positions="shared", where=TRAINED, paper="Yang et al. 2025, arXiv 2506.09991", **MODEL
+)
+def multiverse(problem: Any, player: Player, budget: Budget, width: int = 8, join: str = "stitch") -> Program:
+    """Plan, paths, conclusion, nested and in sequence; finished paths wait with their keys and values, which the
+    conclusion attends to as they are."""
+    return (yield from _write(problem, player, budget, Rules(join, width)))
+
+
+@method("threadweaver", joins="reprefill", where=SERVER, paper="Lian et al. 2025, arXiv 2512.07843", **MODEL)
+def threadweaver(problem: Any, player: Player, budget: Budget, width: int = 8, join: str = "reprefill") -> Program:
+    """The client of a completions server: threads are requests, and the text of all is prefilled again. One level, at
+    most 32 plans; a thread that is cut short is closed, and ends the whole after its join."""
+    return (yield from _write(problem, player, budget, Rules(join, width, nested=False, blocks=32, whole=True)))
+
+
+@method("parallel-r1", joins="reprefill", where=SERVER, paper="Zheng et al. 2025, arXiv 2509.07980", **MODEL)
+def parallel_r1(problem: Any, player: Player, budget: Budget, width: int = 2, join: str = "reprefill") -> Program:
+    """The model says when, not into what: at its token a fixed number of paths begins, equal but for their dice. At
+    most 4 blocks."""
+    rules = Rules(join, width, paths=width, nested=False, blocks=4)
+    return (yield from _write(problem, player, budget, rules))
+
+
+@method("npr", joins="stitch", positions="shared", where=TRAINED, paper="Wu et al. 2025, arXiv 2512.07461", **MODEL)
+def npr(problem: Any, player: Player, budget: Budget, width: int = 5, depth: int = 5, join: str = "stitch") -> Program:
+    """Multiverse with guard rails, for reinforcement learning: at most 5 steps a plan, 5 levels, and a malformed plan
+    ends the line instead of being repaired."""
+    budget = replace(budget, depth=min(depth, budget.depth))
+    return (yield from _write(problem, player, budget, Rules(join, width, strict=True)))
+
+
+def _write(problem: Any, player: Player, budget: Budget, rules: Rules) -> Program:
+    role = player["adaptive"]
+    root = yield Start(role.ask(problem), player.sampling if rules.paths else player.greedy)
+    yield from _Line(role, player, budget, rules).write(root)
+    return best([player.candidate(problem, root, role="adaptive")], "none", spent=not budget.left(root.request))
+
+
+class _Line:
+    """Writes one line, the root's or a thread's, with all that forks from it."""
+
+    def __init__(self, role: Role, player: Player, budget: Budget, rules: Rules) -> None:
+        assert player.control
+        self.control, self.budget, self.rules = player.control, budget, rules
+        self.opening = self.control.plan if rules.paths else self.control.plan_end
+        closing = frozenset((self.control.thread_end, self.control.eos))
+        self.text = replace(role, ends=closing)
+        self.forking = replace(role, ends=closing | {self.opening})
+
+    def write(self, branch: Branch) -> Program:
+        """To the end. Gives whether it came there by itself."""
+        blocks = 0
+        while True:
+            follows = (self.rules.nested or not branch.depth) and blocks != self.rules.blocks
+            (done,) = yield Spend([branch], self.forking if follows else self.text, self.budget)
+            if done.finish != "stop" or branch.tokens[-1] != self.opening or not follows:
+                return done.finish == "stop"
+            blocks += 1
+            threads = yield from self.fork(branch)
+            if not threads:
+                if self.rules.strict or not (yield from self.append(branch, self.control.join)):
+                    return False
+                continue
+            whole = yield All([self.thread(thread) for thread in threads])
+            try:
+                yield Join(branch, threads, self.rules.join, then=(self.control.join,))
+            except ValueError:  # the context has no room for what the threads wrote
+                yield Release(threads)
+                return False
+            if self.rules.whole and not all(whole):
+                return False
+
+    def fork(self, branch: Branch) -> Program:
+        """Into the items of the plan, or into equal paths; none if the plan cannot be followed."""
+        if self.rules.paths:
+            seeds = [(self.control.thread,)] * self.rules.paths
+        else:
+            seeds = [
+                (self.control.thread, *item) for item in read_plan(branch.tokens, self.control, self.rules.width).items
+            ]
+        try:
+            return (yield Fork(branch, seeds)) if seeds and branch.depth < self.budget.depth else []
+        except ValueError:  # too deep, or no room in the context
+            return []
+
+    def thread(self, branch: Branch) -> Program:
+        """A thread that is cut short is closed, so that what is joined is well formed."""
+        whole = yield from self.write(branch)
+        if branch.state == "alive" and branch.tokens[-1] != self.control.thread_end:
+            yield from self.append(branch, self.control.thread_end)
+        return whole
+
+    def append(self, branch: Branch, token: int) -> Program:
+        """Gives whether there was room in the context."""
+        try:
+            yield Extend(branch, (token,))
+        except ValueError:
+            return False
+        return True

@@ -1,0 +1,91 @@
+"""Skeleton-of-Thought: an outline, and all its points written at once (Ning et al. 2023, arXiv 2307.15337).
+
+As published the points are requests of their own and their texts, one after the other, are the answer. Ours writes them
+in branches and reads them all before it concludes; ``skeleton.py`` is the same for a model that is only talked to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..engine.branch import Branch
+from ..engine.operations import Extend, Join, Release, Start
+from ..engine.request import Program
+from .budget import Budget, Spend, wait_for
+from .judging import ask
+from .method import ENGINE, method
+from .outcome import Candidate, Outcome
+from .player import Player
+from .search.thoughts import fork
+
+
+@method(
+    "skeleton-of-thought",
+    forks="the model's outline",
+    sees="the question, the outline, its point",
+    positions="from 0",
+    joins="never: the texts one after the other",
+    needs=("skeleton", "point"),
+    paper="Ning et al. 2023, arXiv 2307.15337",
+)
+def skeleton_of_thought(problem: Any, player: Player, budget: Budget, width: int = 10) -> Program:
+    """Router, outline, a request for each point, concatenation.
+
+    A player with a "route" role is asked first whether the question suits an outline; if not, or if there are no
+    points, it is answered in line. The player's "skeleton" reads an outline as a list of points (3 to 10 as published),
+    and "point" is asked for (outline, number, point).
+    """
+    outline = yield Start(player["skeleton"].ask(problem), player.greedy)
+    if "route" in player.roles:
+        (suits,) = (yield from ask(problem, player, budget, "route", [outline], [])) or [False]
+        if not suits:
+            yield Release([outline])
+            return (yield from _in_line(problem, player, budget))
+    (done,) = yield Spend([outline], player["skeleton"], budget)
+    points = list(player["skeleton"].read(problem, done.text))[:width]
+    if not points:
+        return (yield from _in_line(problem, player, budget))
+    role, branches = player["point"], list[Branch]()
+    for number, point in enumerate(points, start=1):
+        branches.append((yield Start(role.ask(problem, done.text, str(number), point), player.greedy)))
+    wait_for(branches, [outline])
+    written = yield Spend(branches, role, budget)
+    text = "\n".join(str(role.read(problem, one.text)) for one in written)
+    return Outcome(text, (Candidate(text, text),), "none", spent=not budget.left(outline.request))
+
+
+@method(
+    "skeleton-joined",
+    forks="the model's outline",
+    sees="all before the fork, and its point",
+    positions="shared",
+    joins="stitch, then a conclusion that has read all",
+    needs=("skeleton", "point", "conclude"),
+    where=ENGINE,
+)
+def skeleton_joined(problem: Any, player: Player, budget: Budget, width: int = 10, join: str = "stitch") -> Program:
+    """Ours: the points are branches of the outline, which prefills nothing again, and a conclusion reads them all."""
+    root = yield Start(player["skeleton"].ask(problem), player.greedy)
+    (done,) = yield Spend([root], player["skeleton"], budget)
+    points = list(player["skeleton"].read(problem, done.text))[:width]
+    asked = [player["point"].ask(problem, done.text, str(n), point) for n, point in enumerate(points, start=1)]
+    branches: Sequence[Branch] = (yield from fork(root, asked)) if asked else []
+    if branches:
+        yield Spend(branches, player["point"], budget)
+    try:
+        then = player["conclude"].ask(problem)
+        yield Join(root, branches, join, then=then) if branches else Extend(root, then)
+    except ValueError:  # the context has no room for what the points say
+        yield Release(branches)
+        return Outcome(None, (), "none", spent=True)
+    (done,) = yield Spend([root], player["conclude"], budget)
+    text = str(player["conclude"].read(problem, done.text))
+    return Outcome(text, (Candidate(text, text),), "none", spent=not budget.left(root.request))
+
+
+def _in_line(problem: Any, player: Player, budget: Budget) -> Program:
+    root = yield Start(player["chain"].ask(problem), player.greedy)
+    yield Spend([root], player["chain"], budget)
+    found = player.candidate(problem, root)
+    return Outcome(found.answer, (found,), "none", spent=not budget.left(root.request))
