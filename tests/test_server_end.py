@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import logging
 import signal
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -24,8 +26,10 @@ from command_line import Run
 from serving import PARALLEL, PROMPT, nothing_held, serving
 
 import miniapr
-from miniapr.model.bundle import Bundle
+from miniapr.model.bundle import SHIPPED, Bundle
 from miniapr.serve import command
+from miniapr.serve.work import opening
+from miniapr.show.models import known
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +124,26 @@ def test_it_answers_at_the_address_that_it_prints(host: str) -> None:
     names = ("{}", host, "localhost:1", "box", "evil.example")
     assert statuses(["--host", host], names) == [200, 200, 200, 403, 403]
     assert statuses(["--host", host, "--allow-host", "Box"], names) == [200, 200, 200, 200, 403]
+
+
+def test_a_model_is_served_under_the_name_that_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "models--someone--count" / "snapshots" / "0123abc"
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(SHIPPED / "countdown", target_is_directory=True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    listed = [model.name for model in known() if model.about and model.where == str(folder)]
+    for words, name in [("someone/count", "someone/count"), (str(folder), "countdown"), ("countdown", "countdown")]:
+        server, listening, _ = command.build(parsed("--model", words))
+        listening.close()
+        assert server.service.name == name and {words, name} <= server.service.names
+    assert listed == ["someone/count"]
+
+
+def test_a_prompt_begins_as_the_models_file_wants(bundle: Bundle) -> None:
+    tokenizer = copy.copy(bundle.tokenizer)
+    tokenizer.opening = (7,)
+    assert opening(replace(bundle, tokenizer=tokenizer, control={}), False) == (7,)
+    assert opening(replace(bundle, tokenizer=tokenizer), False) == tokenizer.ids(["<bos>", "<sequential>"])
 
 
 def test_a_key_loses_the_space_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

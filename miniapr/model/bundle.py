@@ -39,7 +39,7 @@ def load(name: str | Path = "countdown", dtype: torch.dtype = torch.float32, dev
     Raises ValueError for an unknown name, one that is not installed, or files that do not hold a sound model.
     """
     path = find(str(name))
-    label = str(name) if str(name) in PACKAGES else path.name
+    label = path.resolve().name if path == Path(name) else str(name)  # by a known name: that one
     if path.suffix == ".gguf":
         model, tokenizer = load_checkpoint(path, dtype, device), read_tokenizer(GGUF(path))
     else:

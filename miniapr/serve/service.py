@@ -51,8 +51,8 @@ class Service:
         if isinstance(prompt, list):  # as it is: who gives ids knows the model's own
             return self._checked(Prompt(prompt))
         try:
-            ids = [*opening(self.bundle, body.miniapr is not None), *self.tokenizer.encode(prompt)]
-            return self._checked(Prompt(ids, prompt))
+            begin = opening(self.bundle, body.miniapr is not None)
+            return self._checked(Prompt([*begin, *self.tokenizer.encode(prompt)], prompt))
         except ValueError as error:
             raise ApiError(400, str(error), param="prompt") from error
 

@@ -186,7 +186,9 @@ def _method(bundle: Bundle, options: Parallel, sampling: Sampling) -> Callable[[
     return lambda prompt: METHODS[options.method](Setting(bundle, prompt, options, sampling))
 
 
-def opening(bundle: Bundle, parallel: bool) -> list[int]:
-    """Control tokens with which this model's prompts begin. Only the server can write them: text never does."""
+def opening(bundle: Bundle, parallel: bool) -> Sequence[int]:
+    """Control tokens with which this model's prompts begin: its own, or what its file wants before a text. Only the
+    server can write them: text never does."""
     roles: Sequence[str] = ("bos", "adaptive" if parallel else "sequential")
-    return bundle.tokenizer.ids(bundle.control[role] for role in roles if role in bundle.control)
+    own = bundle.tokenizer.ids(bundle.control[role] for role in roles if role in bundle.control)
+    return own or bundle.tokenizer.opening
