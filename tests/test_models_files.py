@@ -136,6 +136,25 @@ def test_a_type_of_weights_that_is_not_read_is_named(tmp_path: Path, kind: torch
         checkpoint.load(tmp_path)
 
 
+def test_numbers_too_large_for_the_type_that_is_asked_for_are_named(tmp_path: Path) -> None:
+    model = model_of()
+    model.model.norm.weight[3] = 70_000
+    with pytest.raises(ValueError, match=r"model\.norm\.weight holds values that are not finite numbers in float16"):
+        checkpoint.save(model, tmp_path, torch.float16)
+    checkpoint.save(model, tmp_path, torch.float32)
+    with pytest.raises(ValueError, match=r"model\.norm\.weight' holds values that are not finite numbers in float16"):
+        checkpoint.load(tmp_path, torch.float16)
+    assert checkpoint.load(tmp_path, torch.bfloat16).model.norm.weight.max() == 70_144
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5_000, '"', "\ud800".encode("utf-16-le", "surrogatepass")])
+def test_a_configuration_that_is_no_json_is_named(tmp_path: Path, text: str | bytes) -> None:
+    file = tmp_path / "config.json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
+        checkpoint.load(tmp_path)
+
+
 HEADERS = {
     "a long header": (2**60).to_bytes(8, "little"),
     "no JSON": (2).to_bytes(8, "little") + b"{]",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-
 UNFINISHED = "\ufffd"  # what the bytes of a character that is not complete are shown as
 
 

@@ -93,7 +93,7 @@ def hub() -> dict[str, Path]:
     for folder in sorted((Path(os.environ.get("HF_HUB_CACHE") or home / "hub")).glob("models--*")):
         name = folder.name.removeprefix("models--").replace("--", "/", 1)
         said = folder / "refs" / "main"
-        commit = said.read_text(encoding="utf-8").strip() if said.is_file() else "*"
+        commit = said.read_text(encoding="utf-8", errors="replace").strip() if said.is_file() else "*"
         snapshots = sorted(folder.glob(f"snapshots/{commit}/config.json"), key=lambda file: file.stat().st_mtime)
         if snapshots:
             found[name] = snapshots[-1].parent

@@ -33,8 +33,8 @@ def save(model: Decoder, folder: str | Path, dtype: torch.dtype | None = None) -
     """Write config.json and model.safetensors, from which Hugging Face's classes compute the same. ``dtype`` rounds the
     weights (float16 halves the file).
 
-    What was there stays until all is written. Raises ValueError for GPT-2, whose files have other names, and for a
-    folder that cannot be written.
+    What was there stays until all is written. Raises ValueError for GPT-2, whose files have other names, for numbers
+    that are not finite in that type, and for a folder that cannot be written.
     """
     config = model.config
     if config.model_type == "gpt2":
@@ -43,7 +43,7 @@ def save(model: Decoder, folder: str | Path, dtype: torch.dtype | None = None) -
     if config.tie_word_embeddings:
         del state[HEAD]
     tensors = {
-        name: families.half_split(config, name, tensor.detach()).to("cpu", dtype).contiguous().clone()
+        name: _finite(families.half_split(config, name, tensor.detach()).to("cpu", dtype), name).contiguous().clone()
         for name, tensor in state.items()
     }
     said = json.dumps(replace(config, rope_interleaved=False).to_dict(), indent=2) + "\n"
@@ -134,7 +134,7 @@ def _fill(model: Decoder, sources: Mapping[str, Source], dtype: torch.dtype, dev
     for name, parameter in dict(model.named_parameters()).items():
         where, _, kind = name.rpartition(".")
         module, tensor = model.get_submodule(where), sources[name]
-        value = _read(tensor, name, parameter).to(device=device, dtype=dtype).contiguous()
+        value = _read(tensor, name, parameter, dtype).to(device).contiguous()
         setattr(module, kind, nn.Parameter(value, requires_grad=False))
         if pack and isinstance(module, Matrix) and ".layers." in name and kind == "weight":
             module.pack()  # at once, so that what it was read from is let go
@@ -142,14 +142,21 @@ def _fill(model: Decoder, sources: Mapping[str, Source], dtype: torch.dtype, dev
         model.lm_head.weight = model.model.embed_tokens.weight
 
 
-def _read(source: Source, name: str, wanted: Tensor) -> Tensor:
-    """Raises ValueError for a tensor that is misshapen, or not of finite numbers."""
+def _read(source: Source, name: str, wanted: Tensor, dtype: torch.dtype) -> Tensor:
+    """Raises ValueError for a tensor that is misshapen, or not of finite numbers of that type."""
     stored = source.tensor
     label = f"{stored.file}: tensor {stored.name!r}" + ("" if stored.name == name else f" (for {name})")
     changed = source.change(stored.read())
     if changed.shape != wanted.shape:
         raise ValueError(f"{label} is {list(changed.shape)}, wants {list(wanted.shape)}")
+    return _finite(changed.to(dtype), label)
+
+
+def _finite(tensor: Tensor, label: str) -> Tensor:
+    """Raises ValueError for NaN and infinity, which rounding to float16 makes of numbers above 65,504 too."""
     # The extremes of a tensor with NaN are NaN; unlike isfinite they need no memory.
-    if not torch.stack(changed.aminmax()).isfinite().all():
-        raise ValueError(f"{label} holds values that are not finite numbers")
-    return changed
+    if not torch.stack(tensor.aminmax()).isfinite().all():
+        raise ValueError(
+            f"{label} holds values that are not finite numbers in {str(tensor.dtype).removeprefix('torch.')}"
+        )
+    return tensor

@@ -128,8 +128,10 @@ def _expanded(name: str) -> Expand:
     """Blocks of quantised numbers, as the ``gguf`` library expands them to float32."""
 
     def expand(raw: Tensor, shape: Any) -> Tensor:
-        import gguf
-
+        try:
+            import gguf
+        except ImportError as error:
+            raise ValueError(f"tensors of type {name} need the gguf library: pip install gguf") from error
         kind = gguf.GGMLQuantizationType[name]
         rows = raw.view(-1, raw.numel() * shape[-1] // math.prod(shape)).numpy()
         return torch.from_numpy(gguf.quants.dequantize(rows, kind)).view(*shape)
