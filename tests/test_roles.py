@@ -153,7 +153,6 @@ def test_a_deck_is_seeded_keeps_to_its_ranges_and_to_its_split() -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: State((3, 5), 8), "fall"),
         (lambda: State((9, 8, 7, 6, 5), 8), "1 to 4"),
         (lambda: State((401, 5), 8), "400"),
         (lambda: TASK.prompt(State((5, 3), 8), "sing"), "sing"),

@@ -17,12 +17,14 @@ from miniapr.tasks.countdown import Problem, Ranges, draw, split_of
 from miniapr.tasks.demonstrations import Trajectory, demonstrate, thin
 from miniapr.tasks.vocabulary import Vocabulary
 from miniapr.train import command
-from miniapr.train.data import Mixture, Stream, is_easy
+from miniapr.train.data import Mixture, Spelled, is_easy
 from miniapr.train.evaluate import evaluate, held_out, summarize
 from miniapr.train.initialize import initialize
 from miniapr.train.optim import Optimizer, orthogonalize
-from miniapr.train.pack import Packer, Weights, batches
+from miniapr.train.pack import Packer, Weights
 from miniapr.train.sft import Progress, TrainConfig, rate, train
+from miniapr.train.stream import Stream
+from miniapr.train.text import batches, collate
 
 VOCABULARY = Vocabulary()
 WEIGHTS = Weights()
@@ -120,7 +122,7 @@ def test_batches_hold_every_sequence_once_within_the_budget(seeds: list[int], bu
 
 def test_padding_sees_itself_and_weighs_nothing() -> None:
     sequences = [PACKER.pack(hard(seed), "stitch") for seed in (1, 2, 3)]
-    batch = PACKER.collate(sequences)
+    batch = collate(sequences, VOCABULARY.ids["<pad>"])
     assert batch.visible.any(-1).all()
     for row, sequence in enumerate(sequences):
         end = len(sequence)
@@ -132,7 +134,7 @@ def test_padding_sees_itself_and_weighs_nothing() -> None:
 
 def test_the_stream_is_a_function_of_seed_and_chunk_and_holds_no_held_out_problem() -> None:
     def stream(seed: int) -> Stream:
-        return Stream(seed, "both", Ranges(), Mixture(), chunk_size=60, batch_tokens=2000)
+        return Stream(seed, Spelled("both", Ranges(), Mixture()), chunk_size=60, batch_tokens=2000)
 
     first, again, other = stream(1).chunk(7), stream(1).chunk(7), stream(2).chunk(7)
     assert all(
@@ -149,7 +151,7 @@ def test_the_stream_is_a_function_of_seed_and_chunk_and_holds_no_held_out_proble
 
 def test_streams_that_differ_in_joins_alone_hold_the_same_demonstrations() -> None:
     chunks = [
-        Stream(1, joins, Ranges(), Mixture(), chunk_size=30, batch_tokens=2000).chunk(0)
+        Stream(1, Spelled(joins, Ranges(), Mixture()), chunk_size=30, batch_tokens=2000).chunk(0)
         for joins in ("both", "stitch", "reprefill")
     ]
     texts = [[s.tokens.tolist() for group in chunk for s in group] for chunk in chunks]

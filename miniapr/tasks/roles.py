@@ -2,7 +2,7 @@
 
 One grammar for all of them. A *line* is a step, the numbers that it leaves, and the search that follows it:
 
-    a-b 3 1 : a+b 4 a-b 2 a*b 3 a/b 3 miss      8 - 7 leaves 3 and 1; 3 + 1 is 4, 3 - 1 is 2, ...; none is the target
+    a-b 1 3 : a+b 4 a-b 2 a*b 3 a/b 3 miss      8 - 7 leaves 1 and 3; 1 + 3 is 4, ...; none is the target
     b*c 21 8 : a+b 29 hit b*c a+b               after a hit: the steps once more
 
 A text's answer is the steps that it ends with; one that found nothing has none.

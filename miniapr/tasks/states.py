@@ -1,7 +1,8 @@
 """Countdown as a search: states, the steps between them, and what is true of a state.
 
-A state is the numbers that are left, from the largest, and the target. A step takes two of them and puts their result
-back; the word for it says by their places which two (``miniapr.tasks.words``).
+A state is the numbers that are left and the target. A step takes two of them and puts their result first; the word for
+it says by their places which two (``miniapr.tasks.words``). A difference is of the larger and the smaller, a quotient
+too. (Numbers were first kept falling: then one word has to name a result and find its place, which is learned late.)
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True)
 class State:
-    """One to four non-negative integers from the largest down, and a target. Raises ValueError outside of these
-    bounds, and for a number that has no token."""
+    """One to four non-negative integers, and a target. Raises ValueError outside of these bounds, and for a number that
+    has no token. The order counts: a problem's numbers fall, and a result stands before what was left."""
 
     numbers: tuple[int, ...]
     target: int
@@ -29,8 +30,6 @@ class State:
     def __post_init__(self) -> None:
         if not 1 <= len(self.numbers) <= len(PLACES):
             raise ValueError(f"a state has 1 to {len(PLACES)} numbers, got {len(self.numbers)}")
-        if tuple(sorted(self.numbers, reverse=True)) != self.numbers:
-            raise ValueError(f"the numbers of a state fall, got {self.numbers}")
         for number in (*self.numbers, self.target):
             if not 0 <= number <= LIMIT:
                 raise ValueError(f"the vocabulary counts from 0 to {LIMIT}, got {number}")
@@ -53,14 +52,14 @@ def steps(state: State) -> dict[str, State]:
                 key = (step.left, step.op, step.right)
                 if step.value <= LIMIT and key not in taken:
                     taken.add(key)
-                    left = tuple(sorted((*rest, step.value), reverse=True))
-                    found.append((step.op, f"{PLACES[i]}{step.op}{PLACES[j]}", State(left, state.target)))
+                    after = State((step.value, *rest), state.target)
+                    found.append((step.op, f"{PLACES[i]}{step.op}{PLACES[j]}", after))
     found.sort(key=lambda entry: OPERATORS.index(entry[0]))  # stable: places keep their order
     return {word: after for _, word, after in found}
 
 
 def reachable(numbers: tuple[int, ...]) -> set[int]:
-    """Every target that ``numbers``, from the largest down, can make."""
+    """Every target that ``numbers`` can make."""
     if len(numbers) == 1:
         return {numbers[0]}
     if len(numbers) == 2:
@@ -73,8 +72,7 @@ def paths(state: State) -> list[Path]:
     if len(state.numbers) == 1:
         return [()] if state.numbers[0] == state.target else []
     if len(state.numbers) == 2:  # four of five states are such: without making the states after them
-        larger, smaller = state.numbers
-        return [(f"a{step.op}b",) for step in operations(larger, smaller) if step.value == state.target]
+        return [(f"a{step.op}b",) for step in operations(*state.numbers) if step.value == state.target]
     return [(word, *rest) for word, after in steps(state).items() for rest in paths(after)]
 
 
@@ -87,18 +85,17 @@ def value(state: State) -> str:
 def expression(path: Sequence[str], numbers: Sequence[int]) -> str | None:
     """The steps of ``path`` from ``numbers`` on as one expression; None if they are not legal or leave more than one
     number. Whatever a model wrote has a defined result."""
-    parts = [(number, str(number)) for number in sorted(numbers, reverse=True)]
+    parts = [(number, str(number)) for number in numbers]
     for word in path:
         i, op, j = LABELS.get(word, (0, "", len(parts)))
         if j >= len(parts):
             return None
-        left, right = parts[i], parts[j]
+        left, right = sorted((parts[i], parts[j]), key=lambda part: -part[0])
         value = next((step.value for step in operations(left[0], right[0]) if step.op == op), None)
         if value is None:
             return None
         rest = [part for k, part in enumerate(parts) if k not in (i, j)]
-        # Among equals the result stands first. Which of them a word means makes no difference to the value.
-        parts = sorted([(value, f"( {left[1]} {op} {right[1]} )"), *rest], key=lambda part: -part[0])
+        parts = [(value, f"( {left[1]} {op} {right[1]} )"), *rest]
     return parts[0][1].removeprefix("( ").removesuffix(" )") if len(parts) == 1 and path else None
 
 

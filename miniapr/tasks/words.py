@@ -1,7 +1,7 @@
 """The words of the models that know roles: one token for an integer, a step, a verdict, a control word.
 
-A step is one token too, a *label*: ``a*c`` is the product of the first and the third of the numbers that are left,
-counted from the largest. So a plan costs a token a thread, and an answer a token a step.
+A step is one token too, a *label*: ``a*c`` is the product of the first and the third of the numbers that are left. So
+a plan costs a token a thread, and an answer a token a step.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from .vocabulary import HIT, LIMIT, MISS, OPERATORS, word_level
 
-PLACES = "abcd"  # of the numbers that are left, from the largest
+PLACES = "abcd"  # of the numbers that are left
 LABELS = {f"{PLACES[i]}{op}{PLACES[j]}": (i, op, j) for i, j in combinations(range(len(PLACES)), 2) for op in OPERATORS}
 SURE, LIKELY, NEVER = "sure", "likely", "never"
 PARTS = ("left", "right")

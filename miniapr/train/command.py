@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from ..tasks.countdown import Ranges
-from .data import JOINS
 from .export import export
+from .roles import Recipe, Shares
 from .sft import TrainConfig, train
+from .stream import JOINS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=config.ranges.count, help="numbers per problem")
     parser.add_argument("--high", type=int, default=config.ranges.high, help="largest number")
     parser.add_argument("--target-high", type=int, default=config.ranges.target_high, help="largest target")
+    parser.add_argument(
+        "--roles",
+        nargs="*",
+        metavar="ROLE=SHARE",
+        help="a model that knows roles, in these shares (those not named: "
+        + ", ".join(f"{role} {share}" for role, share in asdict(Shares()).items())
+        + ")",
+    )
+    parser.add_argument("--four", type=float, default=Recipe().four, help="with --roles: share of four numbers")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; weights depend on it")
 
 
@@ -46,7 +57,22 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
         heads=args.heads,
         batch_tokens=args.batch_tokens,
         ranges=Ranges(args.count, 1, args.high, 1, args.target_high),
+        roles=None if args.roles is None else Recipe(read_shares(args.roles), four=args.four),
     )
+
+
+def read_shares(words: Sequence[str]) -> Shares:
+    """Shares from words such as ``chain=0.5``. Raises ValueError with the word that is none."""
+    shares = asdict(Shares())
+    for word in words:
+        role, _, share = word.partition("=")
+        if role not in shares:
+            raise ValueError(f"a share is ROLE=NUMBER with a role of {', '.join(shares)}, got {word!r}")
+        try:
+            shares[role] = float(share)
+        except ValueError:
+            raise ValueError(f"the share of {role} is a number, got {share!r}") from None
+    return Shares(**shares)
 
 
 def command_line(args: argparse.Namespace) -> str:
@@ -56,7 +82,7 @@ def command_line(args: argparse.Namespace) -> str:
     words = ["miniapr", "train"]
     for name, value in vars(args).items():
         if any(action.dest == name and action.default != value for action in parser._actions):
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(words)
 
 

@@ -1,24 +1,17 @@
-"""An endless, seeded stream of packed demonstrations.
-
-Chunk k of a stream is a function of (seed, k) and of the options alone. So the position in the data is two
-integers, and a run that was killed resumes on exactly the batches it would have seen.
-"""
+"""What the model of the spelled-out format is shown: kinds of problems in shares."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..tasks.countdown import Problem, Ranges, draw
 from ..tasks.demonstrations import Trajectory, demonstrate, thin
-from ..tasks.vocabulary import LIMIT, Vocabulary
-from .pack import Join, Packed, Packer, batches
-
-JOINS: dict[str, tuple[Join, ...]] = {
-    "both": ("stitch", "reprefill"),
-    "stitch": ("stitch",),
-    "reprefill": ("reprefill",),
-}
+from ..tasks.vocabulary import CONTROL, LIMIT, Vocabulary, build_tokenizer
+from .pack import Packer
+from .stream import JOINS
+from .text import Packed
 
 
 @dataclass(frozen=True)
@@ -35,30 +28,24 @@ class Mixture:
     every_thread: float = 0.4  # of the forked: all threads kept; otherwise winners and up to three others
 
 
-class Stream:
-    """Makes chunks of batches. Owns options and tables only: ``chunk`` depends on nothing that came before."""
+class Spelled:
+    """Demonstrations in the spelled-out format, drawn by the shares of a mixture."""
 
-    def __init__(
-        self, seed: int, joins: str, ranges: Ranges, mixture: Mixture, *, chunk_size: int, batch_tokens: int
-    ) -> None:
+    def __init__(self, joins: str, ranges: Ranges, mixture: Mixture) -> None:
         if joins not in JOINS:
             raise ValueError(f"joins is one of {', '.join(JOINS)}, got {joins!r}")
-        self.seed, self.joins, self.ranges, self.mixture = seed, JOINS[joins], ranges, mixture
-        self.chunk_size, self.batch_tokens = chunk_size, batch_tokens
-        self.vocabulary = Vocabulary()
+        self.joins, self.ranges, self.mixture = JOINS[joins], ranges, mixture
+        self.tokenizer = build_tokenizer()
+        self.vocabulary = Vocabulary(self.tokenizer)
         self.packer = Packer(self.vocabulary)
         high, most = mixture.two_high * ranges.high, min(mixture.two_high, 2) * ranges.target_high
         self.two = Ranges(2, ranges.low, min(high, LIMIT), ranges.target_low, min(most, LIMIT))
 
-    def chunk(self, number: int) -> list[list[Packed]]:
-        """The batches of chunk ``number``, in training order."""
-        rng = random.Random(f"{self.seed} {number}")
-        sequences = [self._sequence(rng) for _ in range(self.chunk_size)]
-        groups = list(batches(sequences, self.batch_tokens))
-        rng.shuffle(groups)
-        return groups
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"task": "countdown", "control": CONTROL, "limit": LIMIT, "ranges": asdict(self.ranges)}
 
-    def _sequence(self, rng: random.Random) -> Packed:
+    def __call__(self, rng: random.Random) -> Packed:
         trajectory = self._trajectory(rng)
         # Drawn whatever the joins are: runs that differ in ``joins`` alone see the same demonstrations.
         drawn = rng.choice(JOINS["both"])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..model import checkpoint
-from ..tasks.vocabulary import CONTROL, LIMIT, build_tokenizer
 from .sft import Run
 
 
@@ -33,14 +31,8 @@ def export(run: Run, folder: str | Path, command: str) -> None:
     """Write config.json, model.safetensors (float16), tokenizer.json, miniapr.json and curve.json."""
     folder = Path(folder)
     checkpoint.save(run.model, folder, torch.float16)
-    build_tokenizer().save(str(folder / "tokenizer.json"))
-    about = {
-        "task": "countdown",
-        "control": CONTROL,
-        "limit": LIMIT,
-        "ranges": asdict(run.config.ranges),
-        "provenance": provenance(run, command),
-    }
+    run.source.tokenizer.save(str(folder / "tokenizer.json"))
+    about = {**run.source.about, "provenance": provenance(run, command)}
     (folder / "miniapr.json").write_text(json.dumps(about, indent=2) + "\n")
     rows = ",\n".join("  " + json.dumps({k: round(v, 5) for k, v in row.items()}) for row in run.progress.curve)
     (folder / "curve.json").write_text(f"[\n{rows}\n]\n")

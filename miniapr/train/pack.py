@@ -1,59 +1,13 @@
-"""From a demonstration to tensors: one trajectory, packed as either join would leave it.
-
-A model meets its branches after the join in a form that depends on the join. Positions and masks are not
-written down here a second time: the trajectory is turned into the spans and views that the engine would
-hold, and ``unroll``, which also judges the engine, says who stands where and sees whom. So training and
-inference cannot drift apart.
-
-    stitch      threads start at one position and do not see each other; what follows the join starts at the
-                largest end and sees all (Multiverse, arXiv 2506.09991, section 4)
-    reprefill   the concatenated text, plainly causal (ThreadWeaver, arXiv 2512.07843)
-"""
+"""How much hangs on each token of a spelled-out demonstration, and the form in which it is packed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-import torch
-from torch import Tensor
-
-from ..kv.span import Span, View
-from ..kv.unroll import unroll
 from ..tasks.demonstrations import Trajectory
 from ..tasks.vocabulary import ANSWER, BIG, CONTROL, FRACTION, HIT, LIMIT, MISS, OPERATORS, Vocabulary
-
-Join = Literal["stitch", "reprefill"]
-
-
-@dataclass(frozen=True)
-class Packed:
-    """One training sequence of T tokens.
-
-    tokens, positions  [T] int64
-    visible            [T, T] bool, row i sees column j
-    weights            [T] float32, of the loss on predicting token i from the token before it
-    """
-
-    tokens: Tensor
-    positions: Tensor
-    visible: Tensor
-    weights: Tensor
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B sequences padded to T tokens; the padding sees itself only and weighs nothing; else as ``Packed``."""
-
-    tokens: Tensor
-    positions: Tensor
-    visible: Tensor
-    weights: Tensor
-    size: int  # tokens that are not padding
+from .text import Join, Packed, Text, pack
 
 
 @dataclass(frozen=True)
@@ -76,20 +30,15 @@ class Packer:
         self._verdicts = {ids[HIT], ids[MISS], ids[CONTROL["plan"]]}
         self._operators = {ids[op] for op in OPERATORS}
         self._results = {*range(LIMIT + 1), ids[BIG], ids[FRACTION]}
-        self._hit, self._answer, self._pad = ids[HIT], ids[ANSWER], ids[CONTROL["pad"]]
+        self._hit, self._answer = ids[HIT], ids[ANSWER]
         self._seed = 1 + 3  # the thread token and one plan item: forced by the engine, so not learned
 
     def pack(self, trajectory: Trajectory, join: Join) -> Packed:
         """The dense form of the trajectory's last branch under ``join``, with the loss weights."""
-        parts = [
-            self._before(trajectory),
-            *map(self._thread, trajectory.threads),
-            self._after(trajectory.after),
-        ]
-        view, span = joined(trajectory, join)
-        dense = unroll([(view, span)])
-        weights = torch.tensor([weight for part in parts for weight in part], dtype=torch.float32)
-        return Packed(dense.tokens, dense.positions, dense.visible, weights)
+        threads = tuple(Text(thread, tuple(self._thread(thread))) for thread in trajectory.threads)
+        then = Text(trajectory.after, tuple(self._after(trajectory.after))) if trajectory.threads else None
+        start = (*trajectory.prompt, *trajectory.before)
+        return pack(Text(start, tuple(self._before(trajectory)), threads, then), join)
 
     def _searched(self, tokens: Sequence[int]) -> list[float]:
         """Weights within a search: verdicts, and operators that follow the result of another operator."""
@@ -123,43 +72,3 @@ class Packer:
 
     def _after(self, tokens: Sequence[int]) -> list[float]:
         return [0.0, *self._concluded(tokens[1:])] if tokens else []
-
-    def collate(self, sequences: Sequence[Packed]) -> Batch:
-        """Pad to the longest. Padding must see itself: a row that sees nothing is NaN in a softmax."""
-        rows, length = len(sequences), max(map(len, sequences))
-        tokens = torch.full((rows, length), self._pad)  # [B, T]
-        positions = torch.zeros(rows, length, dtype=torch.int64)  # [B, T]
-        weights = torch.zeros(rows, length)  # [B, T]
-        visible = torch.eye(length, dtype=torch.bool).repeat(rows, 1, 1)  # [B, T, T]
-        for row, sequence in enumerate(sequences):
-            end = len(sequence)
-            tokens[row, :end] = sequence.tokens
-            positions[row, :end] = sequence.positions
-            weights[row, :end] = sequence.weights
-            visible[row, :end, :end] = sequence.visible
-        return Batch(tokens, positions, visible, weights, sum(map(len, sequences)))
-
-
-def joined(trajectory: Trajectory, join: Join) -> tuple[View, Span]:
-    """The view and the open span that the engine would hold at the end of the trajectory."""
-    start = (*trajectory.prompt, *trajectory.before)
-    if join == "reprefill" or not trajectory.threads:
-        text = (*start, *(token for thread in trajectory.threads for token in thread), *trajectory.after)
-        return View(), Span(0, View(), text)
-    root = Span(0, View(), start)
-    prefix = View((root.whole(),))
-    threads = [Span(root.end, prefix, thread) for thread in trajectory.threads]
-    view = prefix + [thread.whole() for thread in threads]
-    return view, Span(max(thread.end for thread in threads), view, trajectory.after)
-
-
-def batches(sequences: Iterable[Packed], budget: int) -> Iterator[list[Packed]]:
-    """Cut sequences, sorted by length, into batches of at most ``budget`` tokens, padding counted."""
-    batch: list[Packed] = []
-    for sequence in sorted(sequences, key=len):
-        if batch and (len(batch) + 1) * len(sequence) > budget:
-            yield batch
-            batch = []
-        batch.append(sequence)
-    if batch:
-        yield batch

@@ -25,10 +25,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..model.config import ModelConfig
 from ..model.decoder import Decoder
 from ..tasks.countdown import Ranges
-from .data import Mixture, Stream
+from .data import Mixture, Spelled
 from .initialize import initialize
-from .optim import Optimizer
-from .pack import Batch
+from .optim import Optimizer, fast_bfloat16
+from .roles import Recipe, Roles
+from .stream import Source, Stream
+from .text import Batch
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -52,9 +54,10 @@ class TrainConfig:
     constant: float = 0.3  # share of the budget at full rate, before it falls linearly
     floor: float = 0.02  # of the full rate, at the end
     clip: float = 1.0
-    autocast: bool = True  # bfloat16 matrix products
+    autocast: bool = field(default_factory=fast_bfloat16)  # bfloat16 matrix products
     ranges: Ranges = field(default_factory=Ranges)
     mixture: Mixture = field(default_factory=Mixture)
+    roles: Recipe | None = None  # a model that knows roles; None: the spelled-out format of ``ranges`` and ``mixture``
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch_tokens", "chunk_size", "hidden_size", "layers", "heads"):
@@ -62,6 +65,11 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 1, is {getattr(self, name)}")
         if self.hidden_size % (2 * self.heads):
             raise ValueError(f"hidden_size={self.hidden_size} is no even multiple of heads={self.heads}")
+
+    def source(self) -> Source:
+        if self.roles is not None:
+            return Roles(self.roles, self.joins)
+        return Spelled(self.joins, self.ranges, self.mixture)
 
     def model(self, vocab_size: int) -> ModelConfig:
         return ModelConfig(
@@ -110,15 +118,9 @@ class Run:
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
-        self.stream = Stream(
-            config.seed,
-            config.joins,
-            config.ranges,
-            config.mixture,
-            chunk_size=config.chunk_size,
-            batch_tokens=config.batch_tokens,
-        )
-        self.model = initialize(config.model(len(self.stream.vocabulary)), config.seed)
+        self.source = config.source()
+        self.stream = Stream(config.seed, self.source, chunk_size=config.chunk_size, batch_tokens=config.batch_tokens)
+        self.model = initialize(config.model(self.source.tokenizer.get_vocab_size()), config.seed)
         self.optimizer = Optimizer(self.model, config.muon_rate, config.adam_rate)
         self.progress = Progress()
         self._groups = self.stream.chunk(0)
@@ -130,7 +132,7 @@ class Run:
     def step(self) -> float:
         """Train on the next batch and return its loss."""
         progress, config = self.progress, self.config
-        batch = self.stream.packer.collate(self._groups[progress.batch])
+        batch = self.stream.collate(self._groups[progress.batch])
         # At two hundred tokens the fused CPU attention's backward costs more than plain matrix products do.
         with sdpa_kernel(SDPBackend.MATH):
             with torch.autocast("cpu", torch.bfloat16, enabled=config.autocast):

@@ -1,0 +1,146 @@
+"""What a model is shown that knows the roles of Countdown: roles in shares, and how much hangs on each word."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from ..tasks import roles, states
+from ..tasks.countdown import Ranges
+from ..tasks.roles import Teacher
+from ..tasks.states import Deck, State
+from ..tasks.trace import Trace
+from ..tasks.vocabulary import HIT, LIMIT, MISS, Vocabulary
+from ..tasks.words import CONTROL, LABELS, LIKELY, NEVER, SURE, build_tokenizer
+from .stream import JOINS
+from .text import Packed, Text, pack
+
+VERDICTS = {HIT, MISS, SURE, LIKELY, NEVER, CONTROL["plan"], CONTROL["thread_end"], CONTROL["eos"]}
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of the demonstrations, how many are in which role; any positive numbers, 0 leaves a role out."""
+
+    chain: float = 0.20
+    value: float = 0.12
+    propose: float = 0.07
+    sequential: float = 0.12
+    adaptive: float = 0.38
+    child: float = 0.07
+    parent: float = 0.04
+
+    def __post_init__(self) -> None:
+        shares = [getattr(self, entry.name) for entry in fields(self)]
+        if min(shares) < 0 or not 0 < sum(shares) < float("inf"):
+            raise ValueError(f"shares of roles are 0 or more, and not all 0, got {shares}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what is shown. ``four``: of the problems, how many have four numbers (in the roles that search
+    within a plan, a quarter of that); ``two``: how many have two; the others have three."""
+
+    shares: Shares = field(default_factory=Shares)
+    teacher: Teacher = field(default_factory=Teacher)
+    ranges: Ranges = field(default_factory=Ranges)
+    ranges_of_four: Ranges = field(default_factory=lambda: Ranges(4, 1, 10, 1, 100))
+    four: float = 0.35
+    two: float = 0.06
+    unsolvable: float = 0.06
+
+
+def weights(written: Sequence[str], concludes: bool) -> tuple[float, ...]:
+    """Loss weight of each word. The few that decide would drown among the many that copy and compute: 6 for a verdict
+    and all of an answer, 3 for a step tried after a result, which is the decision that this was no hit; else 1."""
+    out, answer = [], concludes
+    for i, word in enumerate(written):
+        attempt = i >= 2 and word in LABELS and written[i - 1].isdecimal() and written[i - 2] in LABELS
+        out.append(6.0 if answer or word in VERDICTS else 3.0 if attempt else 1.0)
+        answer = answer or word == HIT
+    return tuple(out)
+
+
+class Roles:
+    """Demonstrations of Countdown in its roles. Owns tables only."""
+
+    def __init__(self, recipe: Recipe, joins: str = "both") -> None:
+        if joins not in JOINS:
+            raise ValueError(f"joins is one of {', '.join(JOINS)}, got {joins!r}")
+        self.recipe, self.joins = recipe, JOINS[joins]
+        self.tokenizer = build_tokenizer()
+        self.vocabulary = Vocabulary(self.tokenizer)
+        two = Ranges(2, recipe.ranges.low, recipe.ranges.high, recipe.ranges.target_low, recipe.ranges.target_high)
+        self.decks = {2: Deck(two), 3: Deck(recipe.ranges), 4: Deck(recipe.ranges_of_four)}
+        self._make: dict[str, Callable[[random.Random], Trace]] = {
+            "chain": lambda rng: roles.chain(self._within(rng), recipe.teacher, rng),
+            "value": lambda rng: roles.value(self._worth(rng)),
+            "propose": lambda rng: roles.propose(self._within(rng), recipe.teacher, rng),
+            "sequential": lambda rng: roles.sequential(self._problem(rng, four=0)),
+            "adaptive": lambda rng: roles.adaptive(self._problem(rng, recipe.four / 4), recipe.teacher, rng),
+            "child": self._child,
+            "parent": lambda rng: roles.parent(self._problem(rng, four=1 - recipe.four), recipe.teacher, rng),
+        }
+
+    @property
+    def about(self) -> dict[str, Any]:
+        recipe = self.recipe
+        known = [role for role, share in asdict(recipe.shares).items() if share]
+        ranges = {"ranges": asdict(recipe.ranges)}
+        if recipe.four:
+            ranges["ranges_of_four"] = asdict(recipe.ranges_of_four)
+        return {"task": "countdown", "format": "terse", "roles": known, "control": CONTROL, "limit": LIMIT, **ranges}
+
+    def __call__(self, rng: random.Random) -> Packed:
+        shares = asdict(self.recipe.shares)
+        (role,) = rng.choices(list(shares), list(shares.values()))
+        trace = self._make[role](rng)
+        # Drawn whatever the joins are: runs that differ in ``joins`` alone see the same demonstrations.
+        drawn = rng.choice(JOINS["both"])
+        return pack(self.text(trace), drawn if drawn in self.joins else self.joins[0])
+
+    def text(self, trace: Trace, concludes: bool = False) -> Text:
+        """The trace as tokens with weights; what the engine puts there is not learned."""
+        return Text(
+            self.vocabulary.encode((*trace.given, *trace.written)),
+            (*[0.0] * len(trace.given), *weights(trace.written, concludes)),
+            tuple(self.text(thread) for thread in trace.threads),
+            self.text(trace.then, concludes=True) if trace.then else None,
+        )
+
+    def _problem(self, rng: random.Random, four: float, solvable: bool | None = None) -> State:
+        kind = rng.random()
+        count = 4 if kind < four else 2 if kind > 1 - self.recipe.two else 3
+        if solvable is None:
+            solvable = rng.random() >= self.recipe.unsolvable
+        return self.decks[count].draw(rng, solvable, "train")
+
+    def _within(self, rng: random.Random) -> State:
+        """A problem, or what is left of it after a step or two: where a search goes on from."""
+        state = self._problem(rng, self.recipe.four)
+        while len(state.numbers) > 2 and rng.random() < 0.35:
+            state = self._after(state, rng)
+        return state
+
+    def _after(self, state: State, rng: random.Random) -> State:
+        """The state after a step: half of the time one that leads to the target. None that is held out."""
+        found = states.steps(state)
+        may = [word for word, after in found.items() if not states.held_out(after)]
+        winning = [word for word in may if states.paths(found[word])] if rng.random() < 0.5 else []
+        return found[rng.choice(winning or may)] if may else state
+
+    def _worth(self, rng: random.Random) -> State:
+        """A state to be judged: mostly of two numbers, which can be judged for sure, and each verdict often."""
+        state = self._problem(rng, self.recipe.four, solvable=rng.random() < 0.6)
+        least = rng.choice((1, 2, 2, 2, 2, 3, 3, 4))
+        while len(state.numbers) > least and (after := self._after(state, rng)) is not state:
+            state = after
+        return state
+
+    def _child(self, rng: random.Random) -> Trace:
+        state = self._problem(rng, four=1 - self.recipe.four)
+        found = states.steps(state)
+        after = self._after(state, rng)
+        return roles.child(state, next((word for word in found if found[word] == after), next(iter(found))))

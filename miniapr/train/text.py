@@ -1,0 +1,126 @@
+"""From the texts of branches to tensors: one demonstration, packed as either join would leave it.
+
+A model meets its branches after the join in a form that depends on the join. Positions and masks are not written down
+here a second time: the demonstration is turned into the spans and views that the engine would hold, and ``unroll``,
+which also judges the engine, says who stands where and sees whom. So training and inference cannot drift apart.
+
+    stitch      threads start at one position and do not see each other; what follows the join starts at the
+                largest end and sees all (Multiverse, arXiv 2506.09991, section 4)
+    reprefill   the concatenated text, plainly causal (ThreadWeaver, arXiv 2512.07843)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..kv.span import Piece, Span, View
+from ..kv.unroll import unroll
+
+Join = Literal["stitch", "reprefill"]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A branch: its tokens, the loss weight of each, the threads it forks into then, and what follows the join (or,
+    without threads, follows at once)."""
+
+    tokens: tuple[int, ...]
+    weights: tuple[float, ...]
+    threads: tuple[Text, ...] = ()
+    then: Text | None = None
+
+    def __iter__(self) -> Iterator[Text]:
+        """In the order in which a plain text would have them."""
+        yield self
+        for text in (*self.threads, *([self.then] if self.then else [])):
+            yield from text
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One training sequence of T tokens.
+
+    tokens, positions  [T] int64
+    visible            [T, T] bool, row i sees column j
+    weights            [T] float32, of the loss on predicting token i from the token before it
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    visible: Tensor
+    weights: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sequences padded to T tokens; the padding sees itself only and weighs nothing; else as ``Packed``."""
+
+    tokens: Tensor
+    positions: Tensor
+    visible: Tensor
+    weights: Tensor
+    size: int  # tokens that are not padding
+
+
+def pack(text: Text, join: Join) -> Packed:
+    """The dense form of the demonstration's last branch under ``join``, with the loss weights."""
+    dense = unroll([last_branch(text, join)])
+    weights = torch.tensor([weight for part in text for weight in part.weights], dtype=torch.float32)  # [T]
+    return Packed(dense.tokens, dense.positions, dense.visible, weights)
+
+
+def last_branch(text: Text, join: Join) -> tuple[View, Span]:
+    """The view and the open span that the engine would hold at the end of the demonstration."""
+    if join == "reprefill":
+        return View(), Span(0, View(), [token for part in text for token in part.tokens])
+    return _follow(text, View(), 0)
+
+
+def _follow(text: Text, view: View, position: int) -> tuple[View, Span]:
+    span = Span(position, view, text.tokens)
+    if text.then is None:
+        return view, span
+    seen, position = view + [span.whole()], span.end
+    pieces: list[Piece] = []
+    ends = [position]
+    for thread in text.threads:
+        below, last = _follow(thread, seen, span.end)
+        pieces += (below + [last.whole()]).after(len(seen))
+        ends.append(last.end)
+    return _follow(text.then, seen + pieces, max(ends))
+
+
+def collate(sequences: Sequence[Packed], pad: int) -> Batch:
+    """Pad to the longest. Padding must see itself: a row that sees nothing is NaN in a softmax."""
+    rows, length = len(sequences), max(map(len, sequences))
+    tokens = torch.full((rows, length), pad)  # [B, T]
+    positions = torch.zeros(rows, length, dtype=torch.int64)  # [B, T]
+    weights = torch.zeros(rows, length)  # [B, T]
+    visible = torch.eye(length, dtype=torch.bool).repeat(rows, 1, 1)  # [B, T, T]
+    for row, sequence in enumerate(sequences):
+        end = len(sequence)
+        tokens[row, :end] = sequence.tokens
+        positions[row, :end] = sequence.positions
+        weights[row, :end] = sequence.weights
+        visible[row, :end, :end] = sequence.visible
+    return Batch(tokens, positions, visible, weights, sum(map(len, sequences)))
+
+
+def batches(sequences: Iterable[Packed], budget: int) -> Iterator[list[Packed]]:
+    """Cut sequences, sorted by length, into batches of at most ``budget`` tokens, padding counted."""
+    batch: list[Packed] = []
+    for sequence in sorted(sequences, key=len):
+        if batch and (len(batch) + 1) * len(sequence) > budget:
+            yield batch
+            batch = []
+        batch.append(sequence)
+    if batch:
+        yield batch
