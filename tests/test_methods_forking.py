@@ -171,9 +171,18 @@ def test_apar_writes_details_beside_the_text_and_frees_them() -> None:
     def script(words: list[str]) -> str:
         said = " ".join(words)
         table = {
-            "tell": "one", "one": "[", "tell one [": "two", "two": "[", "tell one [ two [": "three", "three": "more", "more": END,
-            "tell one [ child": "first", "first": END, "tell one [ two [ child": "second", "second": END,
-        }  # fmt: skip
+            "tell": "one",
+            "one": "[",
+            "tell one [": "two",
+            "two": "[",
+            "tell one [ two [": "three",
+            "three": "more",
+            "more": END,
+            "tell one [ child": "first",
+            "first": END,
+            "tell one [ two [ child": "second",
+            "second": END,
+        }
         return table.get(said) or table[words[-1]]
 
     engine = Scripted(script)
@@ -295,6 +304,7 @@ def outliner(**more: Any) -> tuple[Scripted, Player]:
         "chain": role(engine, lambda problem: "answer", lambda problem, text: text),
         "skeleton": role(engine, lambda problem: "outline", lambda problem, text: text.split()),
         "point": role(engine, lambda problem, outline, n, point: f"point {point}", lambda problem, text: text),
+        "expand": role(engine, lambda problem, outline, n, point: f"point {point}", lambda problem, text: text),
         "conclude": role(engine, lambda problem: "conclude", lambda problem, text: text),
         **{name: made(engine) for name, made in more.items()},
     }

@@ -123,12 +123,9 @@ class _Line:
 
     def fork(self, branch: Branch) -> Program:
         """Into the items of the plan, or into equal paths; none if the plan cannot be followed."""
-        if self.rules.paths:
-            seeds = [(self.control.thread,)] * self.rules.paths
-        else:
-            seeds = [
-                (self.control.thread, *item) for item in read_plan(branch.tokens, self.control, self.rules.width).items
-            ]
+        begin: tuple[int, ...] = (self.control.thread,)
+        items = read_plan(branch.tokens, self.control, self.rules.width).items
+        seeds = [begin] * self.rules.paths if self.rules.paths else [begin + item for item in items]
         try:
             return (yield Fork(branch, seeds)) if seeds and branch.depth < self.budget.depth else []
         except ValueError:  # too deep, or no room in the context

@@ -61,18 +61,21 @@ def skeleton_of_thought(problem: Any, player: Player, budget: Budget, width: int
     sees="all before the fork, and its point",
     positions="shared",
     joins="stitch, then a conclusion that has read all",
-    needs=("skeleton", "point", "conclude"),
+    needs=("skeleton", "expand", "conclude"),
     where=ENGINE,
 )
 def skeleton_joined(problem: Any, player: Player, budget: Budget, width: int = 10, join: str = "stitch") -> Program:
-    """Ours: the points are branches of the outline, which prefills nothing again, and a conclusion reads them all."""
+    """Ours: the points are branches of the outline, which prefills nothing again, and a conclusion reads them all.
+
+    The player's "expand" is "point" asked behind the outline, and "conclude" is asked behind the joined points.
+    """
     root = yield Start(player["skeleton"].ask(problem), player.greedy)
     (done,) = yield Spend([root], player["skeleton"], budget)
     points = list(player["skeleton"].read(problem, done.text))[:width]
-    asked = [player["point"].ask(problem, done.text, str(n), point) for n, point in enumerate(points, start=1)]
+    asked = [player["expand"].ask(problem, done.text, str(n), point) for n, point in enumerate(points, start=1)]
     branches: Sequence[Branch] = (yield from fork(root, asked)) if asked else []
     if branches:
-        yield Spend(branches, player["point"], budget)
+        yield Spend(branches, player["expand"], budget)
     try:
         then = player["conclude"].ask(problem)
         yield Join(root, branches, join, then=then) if branches else Extend(root, then)

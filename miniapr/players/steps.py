@@ -1,0 +1,107 @@
+"""Models that know roles, on a task that is solved step by step: ``chain``, ``value``, ``propose``, ``adaptive``, ...
+
+A step is one token, and what it leaves is written behind it. So a line of thought is read by its steps alone.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from ..engine.sampling import Sampling
+from ..methods.grammar import Control
+from ..methods.player import Player, Role, State
+from ..model.bundle import Bundle
+from ..tasks.countdown import Ranges
+from ..tasks.states import State as Left
+from ..tasks.terse import Countdown
+from ..tasks.words import LABELS, LIKELY, NEVER, SURE
+from .game import Game
+
+# Tree-of-Thoughts' values (20, 1, .001) as shares of the highest.
+VALUES = {SURE: 1.0, LIKELY: 1 / 20, NEVER: 0.001 / 20}
+
+
+def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
+    """Raises ValueError for a model that lacks the tokens of the task's roles."""
+    task = Countdown(Ranges(**bundle.about.get("ranges", {})))
+    reading, ids = _Reading(task), bundle.tokenizer.ids
+    labels = frozenset(ids(LABELS))
+    control = Control.of(bundle.tokenizer, {name: name_ for name, name_ in bundle.control.items() if name != "item"})
+    end = frozenset((control.eos,))
+
+    def asks(role: str) -> Any:
+        """About the problem, or what the steps of a text leave of it."""
+        return lambda problem, *texts: ids(task.prompt(reading.left(problem, *texts), role).split())
+
+    def proposals(problem: Left, text: str) -> list[list[int]]:
+        """Each step named, with the numbers that the model says it leaves."""
+        steps: list[list[int]] = []
+        for word in text.split():
+            if word in LABELS:
+                steps.append(ids([word]))
+            elif steps and word.isdigit():
+                steps[-1] += ids([word])
+        return steps
+
+    roles = {
+        "chain": Role(asks("chain"), lambda problem, text: task.answer(text, problem), end),
+        "step": Role(asks("chain"), reading.state, end | labels),
+        "propose": Role(asks("propose"), proposals, end),
+        "value": Role(asks("value"), lambda problem, text: VALUES.get((text.split() or [""])[0], 0.0), end),
+        "adaptive": Role(asks("adaptive"), lambda problem, text: task.answer(text, problem), control.ends),
+    }
+    known = set(bundle.about.get("roles", task.roles)) | {"step"}
+
+    def check(problem: Left, answer: str | None) -> bool:
+        return task.verify(answer, problem).correct
+
+    player = Player(
+        f"the model {bundle.name}",
+        {name: role for name, role in roles.items() if name in known},
+        check,
+        Sampling(temperature=temperature),
+        control,
+    )
+
+    def drawn(dice: random.Random) -> Left:
+        return task.draw(dice, "pairs")
+
+    def verdict(problem: Left, answer: str | None) -> str:
+        return task.verify(answer, problem).reason
+
+    return Game(player, lambda p: f"{' '.join(map(str, p.numbers))} -> {p.target}", drawn, verdict)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Lines of steps as states of the task."""
+
+    task: Countdown
+
+    def _follow(self, problem: Left, text: str) -> tuple[list[str], Left] | None:
+        """The steps of a text up to the end of the search, and what they leave; None if one of them is no step."""
+        path, left = list[str](), problem
+        for word in text.split():
+            if self.task.won(left) is not None:
+                break
+            if word in LABELS:
+                steps = self.task.steps(left)
+                if word not in steps:
+                    return None
+                path, left = [*path, word], steps[word]
+        return path, left
+
+    def state(self, problem: Left, text: str) -> State | None:
+        found = self._follow(problem, text)
+        if found is None or not found[0]:
+            return None
+        path, left = found
+        final = self.task.won(left) is not None
+        return State(left.numbers if not final else tuple(path), final, self.task.answer_by(path, problem))
+
+    def left(self, problem: Left, text: str = "") -> Left:
+        """What the steps of a text leave; of a text with a wrong step, all."""
+        found = self._follow(problem, text)
+        return found[1] if found else problem
