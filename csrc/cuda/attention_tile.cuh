@@ -25,6 +25,12 @@ __device__ __forceinline__ float warp_sum(float x) {
     return across_warp(x, [](float a, float b) { return a + b; });
 }
 
+__device__ __forceinline__ Unit unit_of(const Attention& a) {
+    const int32_t* at = a.work + 8 + 8 * int64_t(blockIdx.x);
+    const auto low = load_vector<4>(at), high = load_vector<4>(at + 4);
+    return {low.at[0], low.at[1], low.at[2], low.at[3], high.at[0], high.at[1], high.at[2], high.at[3]};
+}
+
 // Entry i of a query vector, turned by minus the edge's shift: the row sees the keys as moved.
 template <class S>
 __device__ float query_entry(const Attention& a, const int32_t* edge, int q_head, int i) {
