@@ -1,12 +1,13 @@
-"""Compiles csrc/ into miniapr._native and, where there is nvcc, csrc/cuda/ into miniapr._cuda, and puts a copy of
+"""Compiles csrc/ into miniapr._native and, where there is a GPU, csrc/cuda/ into miniapr._cuda, and puts a copy of
 csrc/ into the package, so that learners can edit the kernels. How to compile is in miniapr/kernels/compiling.py;
 everything else is in pyproject.toml.
 
 Without a compiler the package installs all the same and runs the torch reference. Variables:
 MINIAPR_NO_EXTENSION=1  compile nothing                    MINIAPR_REQUIRE_EXTENSION=1  fail without the C++ kernels
 MINIAPR_NO_CUDA=1  leave out CUDA                          MINIAPR_REQUIRE_CUDA=1  fail without the CUDA kernels
+                                                           (and compile them where there is no GPU)
 MINIAPR_CXX_FLAGS  more flags for compiler and linker      MINIAPR_JOBS  compilers at once (default: all cores)
-MINIAPR_CUDA_ARCHS  GPUs to compile for (default: those of this machine, or 75;80;90)
+MINIAPR_CUDA_ARCHS  GPUs to compile for, there or not: 75;80;90 (default: those of this machine)
 CXX  the compiler (default: c++)
 """
 
@@ -49,12 +50,19 @@ class BuildSources(build_py):
 
 
 class Part(NamedTuple):
-    """An extension: how it is made, the variables that forbid or demand it, and what is said without it."""
+    """An extension: how it is made, the variables that forbid or demand it, what is said without it, and why this
+    machine does not want it ("" if it does)."""
 
     target: Callable[[Path], Any]
     off: tuple[str, ...]
     required: str
     without: str
+    unwanted: Callable[[], str] = lambda: ""
+
+    def left_out(self) -> str:
+        """Why it is not even tried, or ""."""
+        forbidden = [f"{variable} is set" for variable in self.off if os.environ.get(variable)]
+        return forbidden[0] if forbidden else self.unwanted()
 
 
 PARTS = {
@@ -69,6 +77,7 @@ PARTS = {
         ("MINIAPR_NO_EXTENSION", "MINIAPR_NO_CUDA"),
         "MINIAPR_REQUIRE_CUDA",
         "without its CUDA kernels",
+        build.cuda_unwanted,
     ),
 }
 
@@ -79,9 +88,8 @@ class BuildKernels(build_ext):
     def run(self) -> None:
         self.missing: dict[str, str] = {}  # an extension, and why
         for name, part in PARTS.items():
-            for variable in part.off:
-                if os.environ.get(variable):
-                    self.missing.setdefault(name, f"{variable} is set")
+            if why := part.left_out():
+                self.missing[name] = why
         self.extensions = [extension for extension in self.extensions if extension.name not in self.missing]
         super().run()
         for name, part in PARTS.items():

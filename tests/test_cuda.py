@@ -11,7 +11,7 @@ from helpers import backend_or_skip
 from torch import Tensor
 
 from miniapr import kernels
-from miniapr.kernels.compiling import BuildError, nvcc
+from miniapr.kernels.compiling import BuildError, architectures, cuda_unwanted, nvcc
 from miniapr.kernels.tolerances import TOLERANCE
 from miniapr.ops import Norm, reference
 from miniapr.ops.cuda import Cuda
@@ -175,6 +175,26 @@ def test_without_nvcc_the_build_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(Path, "exists", lambda path: False)
     with pytest.raises(BuildError, match="no CUDA compiler"):
         nvcc()
+
+
+def test_an_installation_compiles_cuda_where_a_gpu_is_or_when_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """nvcc alone is no reason: many machines have it and no GPU, and it would take minutes."""
+    for name in ("MINIAPR_REQUIRE_CUDA", "MINIAPR_CUDA_ARCHS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "no GPU here" in cuda_unwanted() and architectures() == ["75", "80", "90"]
+    for name, value in (("MINIAPR_REQUIRE_CUDA", "1"), ("MINIAPR_CUDA_ARCHS", "120;90")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert not cuda_unwanted()
+            assert architectures() == (["90", "120"] if ";" in value else ["75", "80", "90"])
+    for program, unwanted in (("#!/bin/sh\necho 9.0\necho 8.6\n", False), ("#!/bin/sh\nexit 9\n", True)):
+        (tmp_path / "nvidia-smi").write_text(program)
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        assert bool(cuda_unwanted()) == unwanted
+        assert architectures() == (["75", "80", "90"] if unwanted else ["86", "90"])
 
 
 def test_an_edited_kernel_runs_without_a_gpu(tmp_path: Path) -> None:

@@ -84,12 +84,25 @@ def architectures() -> list[str]:
     """The generations of GPU to compile for, the oldest first."""
     if named := os.environ.get("MINIAPR_CUDA_ARCHS"):
         return sorted(named.replace(",", ";").split(";"), key=int)
+    return gpus() or ["75", "80", "90"]
+
+
+def gpus() -> list[str]:
+    """The generations of this machine's GPUs, the oldest first: ["90"]."""
     query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     try:
         listed = subprocess.run(query, check=True, capture_output=True, encoding="utf-8").stdout.split()
     except (OSError, subprocess.CalledProcessError):
-        listed = []
-    return sorted({capability.replace(".", "") for capability in listed}, key=int) or ["75", "80", "90"]
+        return []
+    return sorted({capability.replace(".", "") for capability in listed}, key=int)
+
+
+def cuda_unwanted() -> str:
+    """Why an installation leaves the CUDA kernels out, or "": it takes minutes, so it is done where there is a GPU,
+    or where MINIAPR_REQUIRE_CUDA or MINIAPR_CUDA_ARCHS ask for it."""
+    if gpus() or any(os.environ.get(name) for name in ("MINIAPR_REQUIRE_CUDA", "MINIAPR_CUDA_ARCHS")):
+        return ""
+    return "no GPU here; MINIAPR_REQUIRE_CUDA=1 compiles them all the same"
 
 
 def cxx() -> list[str]:
