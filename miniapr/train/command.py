@@ -20,7 +20,7 @@ from .stream import JOINS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options, with the defaults of ``TrainConfig``."""
     config = TrainConfig()
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and model")
+    parser.add_argument("--out", type=folder, required=True, help="folder for checkpoint and model")
     parser.add_argument("--joins", choices=sorted(JOINS), default=config.joins, help="how forks are packed")
     parser.add_argument("--seed", type=int, default=config.seed)
     parser.add_argument("--tokens", type=int, default=config.tokens, help="budget in tokens")
@@ -42,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--four", type=float, default=Recipe().four, help="with --roles: share of four numbers")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; weights depend on it")
+
+
+def folder(text: str) -> Path:
+    """A path that was given. The empty one would be the folder that one happens to be in."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the folder has no name")
+    return Path(text)
 
 
 def config_from(args: argparse.Namespace) -> TrainConfig:

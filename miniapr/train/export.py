@@ -28,11 +28,19 @@ def provenance(run: Run, command: str) -> dict[str, Any]:
 
 
 def export(run: Run, folder: str | Path, command: str) -> None:
-    """Write config.json, model.safetensors (float16), tokenizer.json, miniapr.json and curve.json."""
+    """Write config.json, model.safetensors (float16), tokenizer.json, miniapr.json and curve.json.
+
+    Raises ValueError or OSError if they cannot be written; what was there stays, and the run's checkpoint does."""
     folder = Path(folder)
     checkpoint.save(run.model, folder, torch.float16)
-    run.source.tokenizer.save(str(folder / "tokenizer.json"))
     about = {**run.source.about, "provenance": provenance(run, command)}
-    (folder / "miniapr.json").write_text(json.dumps(about, indent=2) + "\n")
     rows = ",\n".join("  " + json.dumps({k: round(v, 5) for k, v in row.items()}) for row in run.progress.curve)
-    (folder / "curve.json").write_text(f"[\n{rows}\n]\n")
+    texts = {
+        "tokenizer.json": run.source.tokenizer.to_str(),
+        "miniapr.json": json.dumps(about, indent=2) + "\n",
+        "curve.json": f"[\n{rows}\n]\n",
+    }
+    for name, text in texts.items():
+        part = folder / f"{name}.part"
+        part.write_text(text, encoding="utf-8")
+        part.replace(folder / name)

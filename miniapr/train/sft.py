@@ -13,26 +13,22 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..model.config import ModelConfig
 from ..model.decoder import Decoder
 from ..tasks.countdown import Ranges
+from . import saved
 from .data import Mixture, Spelled
 from .initialize import initialize
 from .optim import Optimizer, fast_bfloat16
 from .roles import Recipe, Roles
 from .stream import Source, Stream
 from .text import Batch
-
-CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -150,34 +146,39 @@ class Run:
         return float(loss.detach())
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint: one file, moved into place, so that a kill leaves the old or the new one."""
+        """Write the checkpoint. Raises OSError with the reason; the one before then stays as it is."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}
-        state = json.dumps({"config": asdict(self.config), "progress": asdict(self.progress)})
-        partial = folder / (CHECKPOINT + ".partial")
-        save_file(tensors, partial, metadata={"state": state})
-        partial.replace(folder / CHECKPOINT)
+        saved.write(folder, tensors, {"config": asdict(self.config), "progress": asdict(self.progress)})
 
     def restore(self, folder: Path) -> bool:
-        """Take up the checkpoint in ``folder``, if there is one. Raises ValueError if its options differ."""
-        file = folder / CHECKPOINT
-        if not file.exists():
+        """Take up the checkpoint in ``folder``, if there is one. Raises ValueError if its options differ or it is
+        damaged."""
+        found = saved.read(folder)
+        if found is None:
             return False
-        with safe_open(file, framework="pt") as handle:
-            state: dict[str, Any] = json.loads(handle.metadata()["state"])
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        tensors, state = found
         ours = json.loads(json.dumps(asdict(self.config)))
-        for name, value in state["config"].items():
-            if ours.get(name) != value:
-                raise ValueError(f"{file} was made with {name}={value}, this run has {name}={ours.get(name)}")
-        groups = {prefix: {} for prefix in ("model", "optimizer")}  # type: dict[str, dict[str, Tensor]]
+        try:
+            theirs, progress = dict(state["config"]), Progress(**state["progress"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise saved.damaged(folder, error) from error
+        for name in {**theirs, **ours}:
+            if ours.get(name) != theirs.get(name):
+                raise ValueError(
+                    f"the run in {folder} was made with {name}={theirs.get(name)}, this one has {name}={ours.get(name)}"
+                )
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             prefix, _, rest = name.partition(".")
-            groups[prefix][rest] = tensor
-        self.model.load_state_dict(groups["model"])
-        self.progress = Progress(**state["progress"])
-        self.optimizer.load(groups["optimizer"], self.progress.step)
-        self._groups = self.stream.chunk(self.progress.chunk)
+            groups.setdefault(prefix, {})[rest] = tensor
+        try:
+            self.model.load_state_dict(groups["model"])
+            self.optimizer.load(groups["optimizer"], progress.step)
+        except (KeyError, RuntimeError) as error:  # tensors that are missing, or of another shape
+            raise saved.damaged(folder, error) from error
+        self.progress = progress
+        self._groups = self.stream.chunk(progress.chunk)
         return True
 
 
@@ -194,10 +195,11 @@ def train(
 
     Says loss, speed and time left every ``report_steps``; writes a checkpoint every ``checkpoint_seconds`` and
     at the end, never from a handler: an interrupt may fall between two halves of an update. ``stop_after``
-    ends the run early, after that many steps in all.
+    ends the run early, after that many steps in all. Raises ValueError for a folder that is not this run's,
+    OSError if the last checkpoint cannot be written.
     """
     folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    saved.claim(folder)
     run = Run(config)
     if run.restore(folder):
         say(f"resuming at step {run.progress.step}, {run.progress.tokens:,} tokens")
@@ -216,13 +218,13 @@ def _loop(
     report: int,
 ) -> None:
     start, before = time.perf_counter(), replace(run.progress)
-    saved, losses = start, []
+    written, losses = start, []
     while not run.finished and (stop_after is None or run.progress.step < stop_after):
         losses.append(run.step())
         now, progress = time.perf_counter(), run.progress
         progress.seconds = before.seconds + now - start
         if not math.isfinite(losses[-1]):
-            raise FloatingPointError(f"the loss is {losses[-1]} at step {progress.step}")
+            raise RuntimeError(f"the loss is {losses[-1]} at step {progress.step}; the last checkpoint stays as it is")
         if progress.step % report == 0 or run.finished:
             loss = sum(losses) / len(losses)
             losses.clear()
@@ -235,6 +237,9 @@ def _loop(
                 f"step {progress.step:5d}  {progress.tokens / run.config.tokens:4.0%}  loss {loss:7.4f}  "
                 f"rate {rate(run.config, progress):5.3f}  {speed:6.0f} tokens/s  {left / 60:4.1f} min left"
             )
-        if now - saved > checkpoint:
-            run.save(folder)
-            saved = now
+        if now - written > checkpoint:
+            try:
+                run.save(folder)
+            except OSError as error:  # a full disk may have room again; what is lost if not is no more than was before
+                say(f"{error}; going on from memory")
+            written = now

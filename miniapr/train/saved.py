@@ -1,0 +1,57 @@
+"""A run's checkpoint: one file, of which there is always a whole one, in a folder that is the run's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+CHECKPOINT = "checkpoint.safetensors"
+PARTIAL = CHECKPOINT + ".partial"
+
+
+def claim(folder: Path) -> None:
+    """Make ``folder`` if it is not there. Raises ValueError if it cannot be made, or holds anything and no checkpoint:
+    then it is somebody else's, such as another model's."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = {file.name for file in folder.iterdir()} - {PARTIAL}
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be a folder for a run: {error.strerror}") from error
+    if found and CHECKPOINT not in found:
+        raise ValueError(f"{folder} holds {len(found)} other files ({min(found)}, ...) and no run: choose a new folder")
+
+
+def write(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write a checkpoint and move it into place: a kill or a full disk leaves the old one or the new one. Raises
+    OSError with the reason."""
+    partial = folder / PARTIAL
+    try:
+        save_file(tensors, partial, metadata={"state": json.dumps(state)})
+        partial.replace(folder / CHECKPOINT)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(f"the checkpoint cannot be written to {folder}: {error}") from error
+
+
+def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The tensors and the state in ``folder``, None if there are none. Raises ValueError for a file that is damaged."""
+    file = folder / CHECKPOINT
+    if not file.exists():
+        return None
+    try:
+        with safe_open(file, framework="pt") as handle:
+            state: dict[str, Any] = json.loads((handle.metadata() or {})["state"])
+            return {name: handle.get_tensor(name) for name in handle.keys()}, state  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise damaged(folder, error) from error
+
+
+def damaged(folder: Path, error: Exception) -> ValueError:
+    """What to say of a checkpoint that cannot be taken up. Nothing is deleted: that is the user's to decide."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return ValueError(f"{folder / CHECKPOINT} is damaged ({reason}); move it away to start the run anew")
