@@ -103,7 +103,7 @@ def serving(
     asked_as: str | None = None,
     **options: Any,
 ) -> Iterator[Running]:
-    given = {"num_blocks": 512, "block_size": 16, **options}
+    given = {"num_blocks": 512, "block_size": 16, "record": True, **options}
     service = Service(bundle, Engine(bundle.model, bundle.tokenizer, **given), limits, asked_as)
     server = Server(create_app(service, key, hosts, origins), service, grace, log_level="critical")
     listening = socket.create_server(("127.0.0.1", 0))

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from .. import __version__
 from .described import CHAT, COMPLETION, INFORMATION
@@ -24,7 +24,11 @@ from .reading import Piece, Reader
 from .schema import Asked, ChatBody, CompletionBody
 from .service import Service
 from .streaming import ClientGone, EventStream, chunks, unless_gone
+from .traces import KEPT
 from .work import Prompt, methods_of, prepare
+
+# A trace holds what people wrote: it stays with who asked for it.
+PAGE = {"cache-control": "no-store", "x-frame-options": "DENY", "x-content-type-options": "nosniff"}
 
 
 def create_app(
@@ -87,7 +91,7 @@ async def _answer(
         # Encoding a long text takes a while: not in the event loop's thread.
         prompts = await unless_gone(request.receive, asyncio.to_thread(read))
         work = prepare(body, prompts, service.bundle, service.limits, max_tokens, spelling.logprobs or 0)
-        reader = visit.begin(work)
+        reader = visit.begin(work, service.traces.recorder(spelling.id) if body.return_trace else None)
         pieces = reader.pieces()
         if not body.stream:
             answer = await unless_gone(request.receive, _whole(reader, pieces, spelling, body))
@@ -100,8 +104,7 @@ async def _answer(
         if isinstance(error, ClientGone):
             return Response(status_code=499)  # which nobody reads
         raise
-    usage, tell_branches = body.stream_options.include_usage, body.miniapr is not None
-    poured = chunks(reader, _chain(first, pieces), spelling, tell_branches, usage)
+    poured = chunks(reader, _chain(first, pieces), spelling, body)
     return EventStream(poured, reader.ticket.inbox, visit.leave)
 
 
@@ -111,6 +114,8 @@ async def _whole(reader: Reader, pieces: AsyncIterator[list[Piece]], spelling: F
     more: Json = {"usage": reader.usage()}
     if body.miniapr:
         more["miniapr"] = reader.summary()
+    if body.return_trace:
+        more["trace"] = spelling.trace
     return _json(spelling.whole(reader.answers(), **more))
 
 
@@ -153,6 +158,17 @@ def _add_information(app: FastAPI, service: Service) -> None:
     async def health() -> Response:
         alive = service.loop.alive
         return _json({"status": "ok" if alive else "stopped"}, 200 if alive else 503)
+
+    @app.get("/v1/traces/{name}", responses=INFORMATION["trace"], response_class=HTMLResponse)
+    async def trace(name: str) -> Response:
+        try:
+            page = await asyncio.to_thread(service.traces.page, name, service.loop.engine)
+        except KeyError as error:
+            message = f"no trace {name[:100]!r}: the last {KEPT} requests with return_trace are kept"
+            raise ApiError(404, message) from error
+        except ValueError as error:
+            raise ApiError(404, f"{name[:100]}: {error}") from error
+        return HTMLResponse(page, headers=PAGE)
 
     @app.get("/metrics", responses=INFORMATION["metrics"], response_class=PlainTextResponse)
     async def metrics() -> Response:

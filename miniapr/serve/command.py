@@ -95,6 +95,7 @@ def _engine(args: argparse.Namespace) -> tuple[Bundle, Engine]:
         block_size=args.block_size,
         backend=args.backend,
         reuse_prefixes=not args.no_prefix_cache,
+        record=True,  # its events are all that the server reads; it takes them away after every step
     )
     return bundle, engine
 

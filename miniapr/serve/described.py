@@ -53,7 +53,7 @@ def _choice(**content: Schema) -> Schema:
 
 def _answer(kind: str, choice: Schema) -> Schema:
     known = {"id": TEXT, "object": {"const": kind}, "created": COUNT, "model": TEXT, "choices": _list(choice)}
-    return _object({**known, "usage": USAGE}, {"miniapr": PARALLEL})
+    return _object({**known, "usage": USAGE}, {"miniapr": PARALLEL, "trace": TEXT})
 
 
 def _json(schema: Schema) -> Schema:
@@ -71,7 +71,7 @@ GUARDED: dict[int | str, Schema] = {
 ASKED: dict[int | str, Schema] = {
     **GUARDED,
     400: _error("What was asked for cannot be done; the message says why."),
-    404: _error("No such model."),
+    404: _error("No such model, or no such trace."),
     408: _error("The body did not come in time."),
     413: _error("The body is too long."),
     422: _error("Not used: what is invalid gets 400."),
@@ -96,5 +96,11 @@ INFORMATION: dict[str, dict[int | str, Schema]] = {
     "models": _plain(_object({"object": {"const": "list"}, "data": _list(CARD)}), GUARDED),
     "model": _plain(CARD, {**GUARDED, 404: ASKED[404], 422: ASKED[422]}),
     "health": _plain(_object({"status": {"const": "ok"}}), {503: {"description": "The engine has stopped."}}),
+    "trace": {
+        **GUARDED,
+        404: ASKED[404],
+        422: ASKED[422],
+        200: {"description": "The stepper's page of a request that asked for it.", "content": {"text/html": {}}},
+    },
     "metrics": {**GUARDED, 200: {"description": "Prometheus' text format.", "content": {"text/plain": {}}}},
 }

@@ -26,6 +26,11 @@ class Format:
         self.id, self.created = f"{self.prefix}-{uuid.uuid4().hex}", int(time.time())
         self._texts: dict[int, TextStream] = {}  # of each answer, as far as its tokens were told
 
+    @property
+    def trace(self) -> str:
+        """Where the page of a request that asked for one is."""
+        return f"/v1/traces/{self.id}"
+
     def envelope(self, kind: str, choices: list[Json], **more: Any) -> Json:
         return {
             "id": self.id,

@@ -35,6 +35,7 @@ class ServerLimits:
     n             answers to one prompt
     width         branches of one fork
     tokens        decoded for one request, in all its branches
+    traced        decoded for one request of which a trace is kept
     requests      running, waiting and not yet read, together; one more gets a 429
     """
 
@@ -47,6 +48,7 @@ class ServerLimits:
     n: int = 16
     width: int = 16
     tokens: int = 32_768
+    traced: int = 4096
     requests: int = 256
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ from ..engine.events import Event
 from ..engine.request import Program, Request
 from .inbox import Inbox
 from .metrics import Metrics
+from .traces import Recorder
 
 T = TypeVar("T")
 QUIET = 3  # steps in which nothing could be done, one after the other: more means that nothing ever will
@@ -36,11 +37,12 @@ class Stopping(RuntimeError):
 @dataclass
 class Ticket:
     """One request's place on the engine. ``inbox`` gets a list of events for each step that concerned it; the
-    last list ends with one that says how it ended."""
+    last list ends with one that says how it ended. ``recorder``: keeps them too, if they are to be looked at."""
 
     program: Program
     limits: Limits
     inbox: Inbox
+    recorder: Recorder | None = None
     request: Request | None = None
     cancelled: bool = False
 
@@ -156,6 +158,9 @@ class EngineLoop:
                 parcels[event.request].append(event)
         if not parcels:
             return
+        for ticket in (self._tickets[number] for number in parcels):
+            if ticket.recorder and ticket.request:
+                ticket.recorder.take(self.engine, ticket.request, events)
         self._post([(self._tickets[number].inbox, parcel) for number, parcel in parcels.items()])
         for number, parcel in parcels.items():
             if parcel[-1].kind in ENDED and parcel[-1].branch is None:

@@ -148,6 +148,7 @@ class Asked(Body):
     ignore_eos: bool = False
     return_token_ids: bool = False
     miniapr: Parallel | None = None
+    return_trace: bool = False  # keep what happens, and say where the stepper's page of it is
     # Of no consequence for the answer.
     user: Name | None = None
     metadata: dict[str, Any] | None = None

@@ -14,6 +14,7 @@ from .loop import EngineLoop, Stopping, Ticket
 from .metrics import Metrics
 from .reading import Reader
 from .schema import Asked, ChatBody, CompletionBody
+from .traces import Recorder, Traces
 from .work import Prompt, Work, opening, speaks
 
 
@@ -29,7 +30,7 @@ class Service:
         self.bundle, self.limits = bundle, limits or ServerLimits()
         self.name, self.tokenizer = bundle.name, bundle.tokenizer
         self.names, self.visits = {bundle.name, asked_as}, 0
-        self.metrics = Metrics()
+        self.metrics, self.traces = Metrics(), Traces()
         self.loop = EngineLoop(engine, self.metrics)
         self.started = int(time.time())
 
@@ -97,10 +98,10 @@ class Visit:
         self._ticket: Ticket | None = None
         service.visits += 1
 
-    def begin(self, work: Work) -> Reader:
+    def begin(self, work: Work, recorder: Recorder | None) -> Reader:
         """Queue its work on the engine."""
         inbox = Inbox(self._service.limits.unread)
-        self._ticket = Ticket(work.program(), work.limits, inbox)
+        self._ticket = Ticket(work.program(), work.limits, inbox, recorder)
         try:
             self._service.loop.submit(self._ticket)
         except Stopping as error:

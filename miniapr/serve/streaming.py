@@ -15,6 +15,7 @@ from .formats import ChatFormat, Format, Json
 from .inbox import Inbox
 from .limits import hang_up
 from .reading import Piece, Reader
+from .schema import Asked
 
 T = TypeVar("T")
 
@@ -81,14 +82,14 @@ async def chunks(
     reader: Reader,
     pieces: AsyncIterator[list[Piece]],
     spelling: Format,
-    tell_branches: bool,
-    usage: bool,
+    body: Asked,
 ) -> AsyncIterator[bytes]:
     """An answer's events, those of one step together.
 
     Tokens of an answer come as OpenAI's chunks do. Tokens of the branches below it come in chunks whose text is
     empty, so that an ordinary client shows nothing, with what they are in the field ``miniapr``.
     """
+    tell_branches = body.miniapr is not None
     answers = len(reader.work.prompts) * reader.work.n
     if isinstance(spelling, ChatFormat):
         yield b"".join(frame(spelling.role(choice)) for choice in range(answers))
@@ -102,7 +103,9 @@ async def chunks(
     ends = [spelling.chunk(choice, None, line=line) for choice, line in enumerate(reader.answers())]
     if tell_branches and ends:
         ends[-1]["miniapr"] = reader.summary()
-    if usage:
+    if body.return_trace and ends:
+        ends[-1]["trace"] = spelling.trace
+    if body.stream_options.include_usage:
         ends.append(spelling.envelope(spelling.chunk_kind, [], usage=reader.usage()))
     yield b"".join(map(frame, ends)) + b"data: [DONE]\n\n"
 

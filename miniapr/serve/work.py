@@ -141,9 +141,10 @@ def prepare(
     if options and options.width is not None:
         _at_most(options.width, limits.width, "miniapr.width")
         width = options.width
+    tokens, traced = (min(limits.tokens, limits.traced), ", traced") if body.return_trace else (limits.tokens, "")
     if max_tokens is not None:
-        _at_most(answers * max_tokens, limits.tokens, "max_tokens", f"for {answers} answers together, ")
-    tokens = limits.tokens if max_tokens is None else answers * max_tokens
+        _at_most(answers * max_tokens, tokens, "max_tokens", f"for {answers} answers together{traced}, ")
+        tokens = answers * max_tokens
     ends = frozenset[int]() if body.ignore_eos else _ends(bundle)
     sampling = _sampling(body, logprobs)
     return Work(
