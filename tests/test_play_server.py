@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -250,10 +251,9 @@ def test_ctrl_c_ends_it_cleanly() -> None:
     assert process.returncode == 0 and errors == "" and key
 
 
-def test_a_port_that_is_taken_is_told(server: Server) -> None:
-    command = [sys.executable, "-m", "miniapr", "play", "--no-browser", "--port", str(server.server_port)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 1 and "in use" in done.stderr and "Traceback" not in done.stderr
+def test_a_port_that_is_taken_is_told(run: Run, server: Server) -> None:
+    code, _, err = run("play", "--no-browser", "--port", server.server_port)
+    assert code == 1 and "in use" in err and err.count("\n") == 1
 
 
 def test_a_prompt_of_ones_own() -> None:

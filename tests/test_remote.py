@@ -239,7 +239,9 @@ def test_an_aborted_program_lets_the_server_forget(
     assert server.idle()
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x/v1", "http://", ""])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "ftp://x/v1", "http://", "", "http://[::1/v1", "http://x:99999/v1", "http://x:0"]
+)
 def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(ValueError, match="engine must be an address"):
         Server(url, "m")

@@ -151,15 +151,16 @@ class RemoteEngine:
         if request.state != "running":
             return
         request.state = state
+        self.requests.remove(request)
+        for branch in request.branches:
+            self._calls.cut(branch)
         try:
             if request.task:
                 request.task.close()
         except Exception as error:  # a program that does not let itself be closed
             request.error = request.error or error
         for branch in request.branches:
-            self._calls.cut(branch)
             self.branching.close(branch, "released" if state == "finished" else "aborted")
-        self.requests.remove(request)
         self.log.emit(state, request, error=str(request.error or ""))
 
     # Completions
