@@ -124,19 +124,20 @@ def _name_of(kind: int) -> str:
         return f"of kind {kind}"
 
 
-def _expanded(name: str) -> Expand:
-    """Blocks of quantised numbers, as the ``gguf`` library expands them to float32."""
-
-    def expand(raw: Tensor, shape: Any) -> Tensor:
-        try:
-            import gguf
-        except ImportError as error:
-            raise ValueError(f"tensors of type {name} need the gguf library: pip install gguf") from error
-        kind = gguf.GGMLQuantizationType[name]
-        rows = raw.view(-1, raw.numel() * shape[-1] // math.prod(shape)).numpy()
-        return torch.from_numpy(gguf.quants.dequantize(rows, kind)).view(*shape)
-
-    return expand
+def _expand(blocks: Tensor, name: str) -> Tensor:
+    """[N, bytes] uint8 -> [N, 32] float32: a block is a float16 scale, in Q4_1 a float16 offset, and 32 whole numbers,
+    two to a byte in Q4: the first 16 in the low halves, the others in the high ones."""
+    head = 4 if name == "Q4_1" else 2
+    scale = blocks[:, :head].contiguous().view(torch.float16).float()  # [N, 1], or [N, 2] with the offset
+    whole = blocks[:, head:]
+    if name == "Q8_0":
+        return scale * whole.view(torch.int8)
+    numbers = torch.cat((whole & 15, whole >> 4), 1).float()  # [N, 32], from 0 to 15
+    return scale * (numbers - 8) if name == "Q4_0" else scale[:, :1] * numbers + scale[:, 1:]
 
 
-EXPAND = PLAIN | {name: _expanded(name) for name in ("Q8_0", "Q4_0", "Q4_1")}
+def _expander(name: str, size: int) -> Expand:
+    return lambda raw, shape: _expand(raw.view(-1, size), name).view(*shape)
+
+
+EXPAND = PLAIN | {name: _expander(name, size) for name, block, size in TENSORS.values() if block > 1}
