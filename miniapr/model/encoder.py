@@ -17,7 +17,6 @@ from .wall import checked
 Spec = dict[str, Any]  # what is in a tokenizer.json
 
 NOT_TEXT = "\uffff"  # begins the names of what text must not reach: Unicode will never make it a character
-UNKNOWN = -1
 
 
 class Encoder:
@@ -31,10 +30,7 @@ class Encoder:
         self._start = self._later = made(plain)
         if (later := going_on(plain["pre_tokenizer"])) != plain["pre_tokenizer"]:
             self._later = made({**plain, "pre_tokenizer": later})
-        # Tokens beside the model's vocabulary are numbered anew where others are left out: back to the file's numbers.
-        added = {token["content"]: token["id"] for token in plain["added_tokens"]}
-        self._numbers = {self._start.token_to_id(name): id for name, id in added.items()} | {unknown: UNKNOWN}
-        self._never = frozenset((*control.values(), UNKNOWN))
+        self._never = frozenset((*control.values(), unknown))
 
     def encode(self, text: str, start: bool = True) -> list[int]:
         """Ids of text that begins here, or goes on after a control token (``start=False``).
@@ -48,27 +44,35 @@ class Encoder:
             raise
         except Exception as error:  # the library raises bare Exception
             raise ValueError(f"this model's tokenizer cannot encode the text: {error}") from error
-        ids = [self._numbers.get(id, id) for id in encoding.ids]
+        ids = list(encoding.ids)
         if not self._never.isdisjoint(ids):
             begin, end = next(at for id, at in zip(ids, encoding.offsets, strict=True) if id in self._never)
             raise ValueError(f"this model has no token for {text[begin:end]!r}")
         return ids
 
 
-def text_only(spec: Spec, control: Mapping[str, int]) -> tuple[Spec, int]:
-    """The tokenizer without control tokens, and the id that it gives to what its vocabulary cannot express.
+def text_only(spec: Spec, control: Mapping[str, int]) -> tuple[Spec, int | None]:
+    """The tokenizer without control tokens, and the id that it gives to what its vocabulary cannot express (None: the
+    library refuses that itself).
 
-    They are no longer searched for, and what the model's vocabulary has of them gets a name that no text spells: a
-    Unigram model, or a BPE that looks up whole words, would find "<s>" among its pieces. Numbers in the model's
-    vocabulary stay. A model without an unknown token gets one: it would leave characters out without a word.
+    Control tokens are no longer searched for, and what the model's vocabulary has of them gets a name that no text
+    spells: a Unigram model, or a BPE that looks up whole words, would find "<s>" among its pieces. Every id stays: the
+    library numbers tokens anew that are in no model's vocabulary, so all of them are put there. A model without an
+    unknown token gets one: it would leave characters out without a word.
     """
     hidden = {name: f"{NOT_TEXT}{id}" for name, id in control.items()}
-    model = dict(spec["model"])
+    model, added = dict(spec["model"]), {token["content"]: token["id"] for token in spec["added_tokens"]}
     if isinstance(model["vocab"], list):  # Unigram: [piece, score], in the order of ids
-        model["vocab"] = [[hidden.get(piece, piece), score] for piece, score in model["vocab"]]
-        unknown = model.get("unk_id")  # without one, the library refuses what is unknown
+        pieces = [
+            *model["vocab"],
+            *([NOT_TEXT, 0.0] for _ in range(len(model["vocab"]), 1 + max(added.values(), default=-1))),
+        ]
+        for name, id in added.items():
+            pieces[id] = [name, pieces[id][1]]
+        model["vocab"] = [[hidden.get(piece, piece), score] for piece, score in pieces]
+        unknown = model.get("unk_id")
     else:
-        model["vocab"] = {hidden.get(token, token): id for token, id in model["vocab"].items()}
+        model["vocab"] = {hidden.get(token, token): id for token, id in (model["vocab"] | added).items()}
         model["unk_token"] = hidden.get(model["unk_token"], model["unk_token"])
         if model["unk_token"] not in model["vocab"]:
             model["unk_token"] = NOT_TEXT
@@ -77,9 +81,9 @@ def text_only(spec: Spec, control: Mapping[str, int]) -> tuple[Spec, int]:
     if "merges" in model:
         inner = len(model["continuing_subword_prefix"] or "")
         model["merges"] = [(a, b) for a, b in model["merges"] if hidden.keys().isdisjoint((a, b, a + b[inner:]))]
-    added = [token for token in spec["added_tokens"] if token["content"] not in control]
-    without = {"added_tokens": added, "post_processor": None, "truncation": None, "padding": None}
-    return {**spec, "model": model, **without}, UNKNOWN if unknown is None else unknown
+    ordinary = [token for token in spec["added_tokens"] if token["content"] not in control]
+    without = {"added_tokens": ordinary, "post_processor": None, "truncation": None, "padding": None}
+    return {**spec, "model": model, **without}, unknown
 
 
 def going_on(part: Any) -> Any:

@@ -78,10 +78,9 @@ class Tokenizer:
             if isinstance(value, str):
                 named[role] = value
         tokenizer = cls(inner, chats.template_of(folder, settings), named)
-        if not settings.keys().isdisjoint({"add_bos_token", "add_eos_token"}):  # these overrule tokenizer.json
-            tokenizer.opening = (
-                (tokenizer.id(named["bos"]),) if settings.get("add_bos_token") and "bos" in named else ()
-            )
+        if settings.get("add_bos_token") is not None:  # overrules tokenizer.json
+            begins = settings["add_bos_token"] and "bos" in named
+            tokenizer.opening = (tokenizer.id(named["bos"]),) if begins else ()
         tokenizer.ends |= _ends(folder)
         return tokenizer
 
