@@ -90,6 +90,8 @@ def main() -> None:
         if options.json:
             options.json.write_text(json.dumps(found, indent=1) + "\n")
     print("\n" + tables.targets(found["sections"]).text())
+    if failed := [f"{name}: {part}" for name in names for part in found["sections"][name].get("failed", ())]:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 def _gpu() -> dict[str, Any]:

@@ -6,6 +6,7 @@ runs the same lines slowly on a CPU: that tests the script where there is no GPU
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -63,14 +64,22 @@ def events(run: Callable[[], object], times: int = 20) -> Turn:
 
 
 def measure(device: str = "cuda", sizes: Sizes | None = None, backend: str = "cuda") -> dict[str, Any]:
-    """Figures by name, and what the targets ask for."""
+    """Figures by name, and what the targets ask for. A GPU is often had for minutes only: each part is printed when it
+    is done, the quickest first, and one that fails (a peer that does not compile there) leaves the others alone."""
     sizes, clock, ops = sizes or Sizes(), wall if device == "cpu" else events, load(backend)
-    figures, targets = dict[str, float](), dict[str, float]()
+    figures, targets, failed = dict[str, float](), dict[str, float](), list[str]()
     with torch.inference_mode():
-        for part in (_attention, _moves, _step):
-            part(ops, device, sizes, clock, figures, targets)
+        for part in (_moves, _attention, _step):
+            before = {**figures, **targets}
+            try:
+                part(ops, device, sizes, clock, figures, targets)
+            except Exception:
+                failed.append(part.__name__.strip("_"))
+                traceback.print_exc()
+            found = {what: f"{value:.4g}" for what, value in {**figures, **targets}.items() if what not in before}
+            print(f"{part.__name__.strip('_')}: {found}", flush=True)
     name = torch.cuda.get_device_name() if device == "cuda" else "no GPU: a trial of the script"
-    return {"device": name, "figures": figures, "targets": targets}
+    return {"device": name, "figures": figures, "targets": targets, "failed": failed}
 
 
 def _plan(sizes: Sizes, stretches: list[range], rows: list[int]) -> AttentionPlan:

@@ -41,7 +41,8 @@ def backend_or_skip(name: str) -> Operations:
     try:
         return kernels.emulate() if name == kernels.EMULATED else ops.load(name)
     except (ImportError, kernels.BuildError) as error:
-        if os.environ.get("MINIAPR_REQUIRE_EXTENSION") and name != "cuda":  # where nothing may be skipped
+        required = "MINIAPR_REQUIRE_CUDA" if name == "cuda" else "MINIAPR_REQUIRE_EXTENSION"
+        if os.environ.get(required):  # where nothing may be skipped
             raise
         pytest.skip(f"the {name} backend was not built here: {error}")
 

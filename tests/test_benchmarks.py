@@ -165,11 +165,24 @@ def test_moves_never_read_what_they_write():
 
 def test_the_gpu_script_runs_on_a_cpu():
     data = gpu.measure("cpu", gpu.Sizes.small(), "reference")
+    assert not data["failed"]
     names = {"contexts", "eight_over_one", "copy_and_shift", "sdpa_one", "sdpa_eight"}
     assert set(data["targets"]) == names, "all but the captured step, which the reference does not have"
     assert {"whole engine 8, us", "floor 8, us", "attention contexts, us"} <= set(data["figures"])
     verdicts = targets.judge({"gpu": data})
     assert sum(verdict.met is not None for verdict in verdicts) == len(names)
+
+
+def test_a_part_that_fails_on_the_gpu_leaves_the_others(monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("no kernel image for this device")
+
+    monkeypatch.setattr(gpu, "_attention", fail)
+    monkeypatch.setattr(gpu, "_step", lambda *_: None)
+    data = gpu.measure("cpu", gpu.Sizes.small(), "reference")
+    assert data["failed"] == ["fail"] and set(data["targets"]) == {"copy_and_shift"}
+    out, err = capsys.readouterr()
+    assert out.startswith("moves: {'copy and shift") and "no kernel image" in err
 
 
 def test_what_the_gpu_script_measures_is_what_the_targets_ask_for():

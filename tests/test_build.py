@@ -113,6 +113,13 @@ def test_check_says_what_is_right_for_every_operation_and_dtype(name: str) -> No
     assert all(row.cases > 5 for row in table.rows) and "largest error" in str(table) and "WRONG" not in str(table)
 
 
+def test_check_takes_the_operations_that_it_is_given() -> None:
+    rows = kernels.check("reference", ["rope", "copy_blocks"]).rows
+    assert [row.operation for row in rows] == ["rope"] * 3 + ["copy_blocks"] * 3
+    with pytest.raises(ValueError, match="no operation ropes: there are write_kv, paged_attention"):
+        kernels.check("reference", ["ropes", "rope"])
+
+
 def test_check_finds_planted_errors(copy: Path) -> None:
     """All in one build: the last slot of a run is not seen, two slots of a block are swapped, a wrong sign."""
     with (

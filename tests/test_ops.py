@@ -211,6 +211,46 @@ def test_copy_blocks(backend: Operations, dtype: torch.dtype, block_size: int) -
     backend.copy_blocks(k, v, empty, empty)
 
 
+@pytest.mark.parametrize("distance", [1, -1, 2])
+def test_F53_moves_that_overlap_are_refused_in_both_directions(backend: Operations, distance: int) -> None:
+    """Blocks moved up or down by less than their number: done in any one order, some would be read after they had been
+    written. Nothing is changed; block by block, from the right end, it is what moving a list gives."""
+    if backend.name == "reference":
+        pytest.skip("the reference reads all of the sources before it writes")
+    k, table = torch.randn(2, 8, 1, 6, 4), (torch.ones(1, 3), torch.zeros(1, 3))
+    v, which = k.mT.contiguous(), torch.zeros(3, dtype=torch.int64)
+    before, source = (k.clone(), v.clone()), torch.tensor([3, 4, 5])
+    for order in (torch.tensor([0, 1, 2]), torch.tensor([2, 1, 0]), torch.tensor([1, 2, 0])):
+        lists = source[order], source[order] + distance
+        with pytest.raises(ValueError, match="is a target as well"):
+            backend.copy_blocks(k, v, *lists)
+        with pytest.raises(ValueError, match="is a target as well"):
+            backend.copy_and_shift(k, v, *lists, which, *table, False)
+        assert torch.equal(k, before[0]) and torch.equal(v, before[1])
+    expected = before[0].clone()
+    expected[:, source + distance] = before[0][:, source]
+    for block in sorted(source.tolist(), reverse=distance > 0):
+        backend.copy_blocks(k, v, torch.tensor([block]), torch.tensor([block + distance]))
+    assert torch.equal(k, expected) and torch.equal(v, expected.mT)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_F53_keys_that_pass_each_other_keep_their_own(backend: Operations, interleaved: bool) -> None:
+    """Neighbouring blocks turned to each other's positions at once, in both directions: on the way two would have the
+    same position. Each is what it is when it is turned alone."""
+    dtype = stored(backend, torch.float64)
+    k = torch.randn(2, 5, 2, 6, 4).to(dtype)
+    alone, angle = k.clone(), torch.tensor([[4.0], [-4.0], [8.0]]) * torch.tensor([1.0, 0.3, 0.1])
+    tables = angle.cos().to(arithmetic(dtype)), angle.sin().to(arithmetic(dtype))
+    blocks, which = torch.tensor([1, 2, 0, 4]), torch.tensor([0, 1, 2, 1])
+    backend.shift_keys(k, blocks, which, *tables, interleaved)
+    for i in (2, 0, 3, 1):
+        backend.shift_keys(alone, blocks[i : i + 1], which[i : i + 1], *tables, interleaved)
+    assert torch.equal(k, alone)
+    backend.shift_keys(alone, blocks, 1 - which.clamp(max=1), *tables, interleaved)
+    assert not torch.equal(k, alone)  # the directions do differ
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block_size", [1, 3, 16])
 @pytest.mark.parametrize("interleaved", [False, True])

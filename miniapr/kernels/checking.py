@@ -39,18 +39,21 @@ class Checked:
         return self.error <= self.tolerance
 
 
-def check(backend: Operations | str) -> Table[Checked]:
-    """Run every operation over awkward sizes; the table has its largest error beside the published tolerance.
+def check(backend: Operations | str, operations: Sequence[str] = ()) -> Table[Checked]:
+    """Run the named operations, or all of them, over awkward sizes; the table has the largest error of each beside the
+    published tolerance.
 
-    All is well if ``all(row.ok for row in check(backend).rows)``.
+    All is well if ``all(row.ok for row in check(backend).rows)``. Raises ValueError for a name that does not exist.
     """
     ops = load(backend) if isinstance(backend, str) else backend
+    if unknown := set(operations) - set(_OPERATIONS):
+        raise ValueError(f"no operation {', '.join(sorted(unknown))}: there are {', '.join(_OPERATIONS)}")
     rows = []
-    for (operation, pairs), dtype in product(_OPERATIONS.items(), getattr(ops, "dtypes", DTYPES)):
+    for operation, dtype in product(operations or _OPERATIONS, getattr(ops, "dtypes", DTYPES)):
         tolerance = TOLERANCE[operation].get(dtype)
         if tolerance is None:
             continue
-        errors = [_error(got, expected) for got, expected in pairs(ops, _Case(ops, dtype))]
+        errors = [_error(got, expected) for got, expected in _OPERATIONS[operation](ops, _Case(ops, dtype))]
         verdict = "ok" if max(errors) <= tolerance else "WRONG"
         name = str(dtype).removeprefix("torch.")
         rows.append(Checked(operation, name, len(errors), max(errors), tolerance, verdict))
