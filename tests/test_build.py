@@ -138,3 +138,18 @@ def test_time_gives_every_operation_a_line_with_units() -> None:
     assert {row.operation for row in table.rows} == {row.operation for row in kernels.check("cpp").rows}
     assert all(row.microseconds > 0 and row.gb_per_s > 0 and row.share > 0 for row in table.rows)
     assert "us" in str(table) and "GB/s" in str(table) and "limits, measured" in str(table)
+
+
+def test_the_package_needs_little_to_be_imported() -> None:
+    """A bare machine lacks these. And nothing that runs in a step imports the tools for kernels, which are above it."""
+    code = """
+import sys
+sys.modules |= dict.fromkeys(("gguf", "rich", "matplotlib", "fastapi", "uvicorn", "anywidget", "transformers"))
+import miniapr
+assert "miniapr.ops.native" not in sys.modules and "miniapr.kernels" not in sys.modules, "loaded before it is asked for"
+miniapr.load()
+assert "miniapr.kernels" not in sys.modules, "an import goes up"
+import miniapr.kernels
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
