@@ -357,6 +357,13 @@ def test_nothing_that_a_server_sends_is_an_escape_sequence(run: Run, status: str
     assert not OBEYED.search(out + err)
 
 
+def test_names_of_models_do_not_command_the_terminal_either(run: Run) -> None:
+    cards = json.dumps({"data": [{"id": OWNED}]}).encode()
+    with foreign(lambda *_: iter([head("close"), cards])) as server:
+        code, _, err = run("compare", "--engine", server.url, "--model", "m", "--prompt", "Why?")
+    assert code == 2 and "]0;owned" in err and not OBEYED.search(err.removesuffix("\n"))
+
+
 def test_a_terminal_without_the_character_shows_another() -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     out = Terminal(file=file)
