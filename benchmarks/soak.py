@@ -1,6 +1,5 @@
 """Many clients at once, some of whom hang up: does everyone else still get what they would get alone?
 
-    python -m benchmarks.soak --clients 64 --seconds 120 --cut 0.2 --json soak.json
     python -m benchmarks.soak --seconds 600 --blocks 160 --block-size 2    # preemption never stops
 
 Starts a server of its own on this machine's loopback, asks for every answer once alone, then has all clients ask at
@@ -34,7 +33,6 @@ HUNG = 600  # seconds without a byte after which an answer is given up
 GROWTH = 1.05  # of memory, from the second quarter of the run to the last
 # The first three begin alike, and part at no block's border.
 PROBLEMS = ("8 7 3 -> 29 :", "8 7 3 -> 31 :", "8 7 2 -> 30 :", "9 5 4 -> 41 :", "17 13 1 -> 52 :", "20 19 18 -> 19 :")
-JOINS = ("stitch", "stitch_contiguous", "stitch_copied", "reprefill")
 KINDS: dict[str, dict[str, Any]] = {
     "completion": {"max_tokens": 120},
     "completion, n": {"max_tokens": 40, "n": 3},
@@ -42,7 +40,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "completion, logprobs": {"max_tokens": 60, "logprobs": 3},
     "chat": {"max_tokens": 120, "chat": True},
     "chat, n, logprobs": {"max_tokens": 30, "n": 2, "logprobs": True, "top_logprobs": 2, "chat": True},
-    **{f"method, {join}": {"miniapr": {"method": "adaptive", "join": join}} for join in JOINS},
+    **{
+        f"method, {join}": {"miniapr": {"method": "adaptive", "join": join}} for join in ("stitch", "stitch_contiguous")
+    },
+    **{f"method, {join}": {"miniapr": {"method": "adaptive", "join": join}} for join in ("stitch_copied", "reprefill")},
     "method, chat": {"miniapr": {"method": "adaptive"}, "chat": True},
 }
 Said = list[tuple[str, list[str]]]  # of each answer: its text, and its tokens where these were asked for
@@ -83,33 +84,27 @@ class Soak:
 
     def alone(self) -> list[Said | str | None]:
         """What each is answered, or how it failed."""
-        found: list[Said | str | None] = []
-        for asked in self.asked:
-            try:
-                found.append(self.ask(asked, None))
-            except Exception as fault:
-                found.append(f"{type(fault).__name__}: {fault}")
-        return found
+        return [self.tried(asked) for asked in self.asked]
+
+    def tried(self, asked: Asked, patience: float | None = None) -> Said | str | None:
+        try:
+            return self.ask(asked, patience)
+        except Exception as fault:
+            return f"{type(fault).__name__}: {fault}"
 
     def client(self, seed: int) -> None:
         rng = random.Random(seed)
         while time.monotonic() < self.end:
             number = rng.randrange(len(self.asked))
             asked, patience = self.asked[number], rng.expovariate(4) if rng.random() < self.cut else None
-            begun, said, error = time.monotonic(), None, ""
-            try:
-                said = self.ask(asked, patience)
-                if said is not None and said != self.expected[number]:
-                    error = f"{said} is not {self.expected[number]}"
-            except Exception as fault:
-                error = f"{type(fault).__name__}: {fault}"
+            begun, said = time.monotonic(), self.tried(asked, patience)
+            error = "" if said in (None, self.expected[number]) else f"{said} is not {self.expected[number]}"
             with self.lock:
                 self.seen["wrong" if error else "cut" if said is None else "finished"] += 1
                 if error:
                     self.wrong.append(f"{json.dumps(asked.body)}: {error}")
-                elif said is not None:
-                    for kind in ("all", asked.kind):
-                        self.seconds[kind].append(time.monotonic() - begun)
+                for kind in ("all", asked.kind) if said is not None and not error else ():
+                    self.seconds[kind].append(time.monotonic() - begun)
 
     def ask(self, asked: Asked, patience: float | None) -> Said | None:
         """What was said, or None if the client lost patience first."""
@@ -209,7 +204,6 @@ def soak(clients: int, seconds: float, cut: float, model: str, options: Sequence
             "decoded_tokens": last["miniapr_decoded_tokens_total"],
             "preemptions": last["miniapr_preemptions_total"],
             "branches_at_once_median": statistics.median(branches),
-            "branches_at_once_most": max(branches),
             "blocks_used_afterwards": last["miniapr_pool_blocks_used"],
             "running_or_waiting_afterwards": last["miniapr_open_requests"],
             "megabytes_second_quarter": statistics.mean(memory[quarter : 2 * quarter] or memory),
