@@ -1,4 +1,4 @@
-"""The commands: compare, play, learn, doctor, train, evaluate, serve."""
+"""The commands: compare, methods, think, race, play, learn, doctor, train, evaluate, serve."""
 
 from __future__ import annotations
 
@@ -54,6 +54,18 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
         from .show.sides_command import add_arguments as add_sides_arguments
 
         add_sides_arguments(sides)
+    methods = commands.add_parser("methods", help="the published ways of thinking in parallel, a line each")
+    methods.add_argument("--json", action="store_true", help="as one JSON list")
+    think = commands.add_parser("think", help="one of them on one problem: its tree, its answer, what it cost")
+    if command == "think":
+        from .show.think import add_arguments as add_think_arguments
+
+        add_think_arguments(think)
+    race = commands.add_parser("race", help="all of them on the same problems, within the same budget")
+    if command == "race":
+        from .show.race import add_arguments as add_race_arguments
+
+        add_race_arguments(race)
     play = commands.add_parser("play", help="drive the engine in the browser: fork, decode, join, undo, and levels")
     play.add_argument("--model", default="countdown", help="name of a shipped model, or a folder")
     play.add_argument("--prompt", help="what free play begins with (default: a small Countdown problem with a plan)")
@@ -172,6 +184,25 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
+def _methods(args: argparse.Namespace) -> int:
+    from .show.methods import print_methods
+
+    print_methods(args.json)
+    return 0
+
+
+def _think(args: argparse.Namespace) -> int:
+    from .show.think import think
+
+    return think(args)
+
+
+def _race(args: argparse.Namespace) -> int:
+    from .show.race import run
+
+    return run(args)
+
+
 def _play(args: argparse.Namespace) -> int:
     if not 0 <= args.port < 65536:
         raise ValueError(f"--port must be in 0..65535, is {args.port}")
@@ -220,6 +251,9 @@ COMMANDS = {
     "train": _train,
     "serve": _serve,
     "sides": _sides,
+    "methods": _methods,
+    "think": _think,
+    "race": _race,
     "play": _play,
     "evaluate": _evaluate,
     "learn": _learn,

@@ -42,7 +42,7 @@ def planner(script: Any, **options: Any) -> tuple[Scripted, Player]:
     engine = Scripted(script, **options)
     control = Control.of(engine.words, WORDS)  # type: ignore[arg-type]
     adaptive = role(engine, lambda problem: "think", lambda problem, text: text, WORDS["eos"])
-    return engine, Player("a planner", {"adaptive": adaptive}, control=control)
+    return engine, Player("a planner", {"adaptive": adaptive, "paths": adaptive}, control=control)
 
 
 PLAN = "think well <plan> a <item> b b <plan_end>"

@@ -233,7 +233,7 @@ def test_mcts_finds_the_one_line_that_is_right(options: dict[str, Any]) -> None:
     assert max(candidate.score for candidate in outcome.candidates) == 1.0
 
 
-@settings(max_examples=10)
+@settings(max_examples=3)
 @given(worths)
 def test_mcts_by_value_finds_the_best_end(worth: dict[Line, int]) -> None:
     """With time enough for the whole tree, whatever the inner values say."""

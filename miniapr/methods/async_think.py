@@ -1,5 +1,5 @@
-"""AsyncThink: an organizer that hands out questions, thinks on, and collects answers when it wants them
-(Chi et al. 2025, arXiv 2510.26658)."""
+"""AsyncThink: an organizer that hands out questions, thinks on, and collects answers when it wants them (2025,
+arXiv 2510.26658)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class _Desk:
     joins="the worker's words, pasted in when asked for",
     needs=("organizer", "worker", "returned"),
     where=SERVER,
-    paper="Chi et al. 2025, arXiv 2510.26658",
+    paper="arXiv 2510.26658",
 )
 def asyncthink(problem: Any, player: Player, budget: Budget, width: int = 2, actions: int = 64) -> Program:
     """The organizer goes on between a fork and its join. ``width`` agents work; a query waits for a free one. A number

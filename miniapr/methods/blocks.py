@@ -25,7 +25,8 @@ from .judges import best
 from .method import SERVER, TRAINED, method
 from .player import Player, Role
 
-MODEL = {"forks": "the model", "sees": "all before the fork, and its item", "needs": ("adaptive", "control")}
+MODEL = {"forks": "the model", "sees": "all before the fork, and its item"}
+PLANS = {**MODEL, "needs": ("adaptive", "control")}
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Rules:
 
 
 @method(
-    "multiverse", joins="stitch", positions="shared", where=TRAINED, paper="Yang et al. 2025, arXiv 2506.09991", **MODEL
+    "multiverse", joins="stitch", positions="shared", where=TRAINED, paper="Yang et al. 2025, arXiv 2506.09991", **PLANS
 )
 def multiverse(problem: Any, player: Player, budget: Budget, width: int = 8, join: str = "stitch") -> Program:
     """Plan, paths, conclusion, nested and in sequence; finished paths wait with their keys and values, which the
@@ -57,22 +58,29 @@ def multiverse(problem: Any, player: Player, budget: Budget, width: int = 8, joi
     return (yield from _write(problem, player, budget, Rules(join, width)))
 
 
-@method("threadweaver", joins="reprefill", where=SERVER, paper="Lian et al. 2025, arXiv 2512.07843", **MODEL)
+@method("threadweaver", joins="reprefill", where=SERVER, paper="Lian et al. 2025, arXiv 2512.07843", **PLANS)
 def threadweaver(problem: Any, player: Player, budget: Budget, width: int = 8, join: str = "reprefill") -> Program:
     """The client of a completions server: threads are requests, and the text of all is prefilled again. One level, at
     most 32 plans; a thread that is cut short is closed, and ends the whole after its join."""
     return (yield from _write(problem, player, budget, Rules(join, width, nested=False, blocks=32, whole=True)))
 
 
-@method("parallel-r1", joins="reprefill", where=SERVER, paper="Zheng et al. 2025, arXiv 2509.07980", **MODEL)
+@method(
+    "parallel-r1",
+    joins="reprefill",
+    needs=("paths", "control"),
+    where=SERVER,
+    paper="Zheng et al. 2025, arXiv 2509.07980",
+    **MODEL,
+)
 def parallel_r1(problem: Any, player: Player, budget: Budget, width: int = 2, join: str = "reprefill") -> Program:
     """The model says when, not into what: at its token a fixed number of paths begins, equal but for their dice. At
-    most 4 blocks."""
+    most 4 blocks. The player's "paths" is the role of such a model."""
     rules = Rules(join, width, paths=width, nested=False, blocks=4)
-    return (yield from _write(problem, player, budget, rules))
+    return (yield from _write(problem, player, budget, rules, "paths"))
 
 
-@method("npr", joins="stitch", positions="shared", where=TRAINED, paper="Wu et al. 2025, arXiv 2512.07461", **MODEL)
+@method("npr", joins="stitch", positions="shared", where=TRAINED, paper="arXiv 2512.07461", **PLANS)
 def npr(problem: Any, player: Player, budget: Budget, width: int = 5, depth: int = 5, join: str = "stitch") -> Program:
     """Multiverse with guard rails, for reinforcement learning: at most 5 steps a plan, 5 levels, and a malformed plan
     ends the line instead of being repaired."""
@@ -80,11 +88,11 @@ def npr(problem: Any, player: Player, budget: Budget, width: int = 5, depth: int
     return (yield from _write(problem, player, budget, Rules(join, width, strict=True)))
 
 
-def _write(problem: Any, player: Player, budget: Budget, rules: Rules) -> Program:
-    role = player["adaptive"]
+def _write(problem: Any, player: Player, budget: Budget, rules: Rules, name: str = "adaptive") -> Program:
+    role = player[name]
     root = yield Start(role.ask(problem), player.sampling if rules.paths else player.greedy)
     yield from _Line(role, player, budget, rules).write(root)
-    return best([player.candidate(problem, root, role="adaptive")], "none", spent=not budget.left(root.request))
+    return best([player.candidate(problem, root, role=name)], "none", spent=not budget.left(root.request))
 
 
 class _Line:

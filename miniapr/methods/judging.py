@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Fork, Release, Settle, Start
+from ..engine.operations import All, Fork, Release, Start
 from ..engine.request import Program
 from .budget import Budget, Spend, wait_for
 from .judges import likelihood
@@ -83,7 +83,6 @@ def ask(
     wait_for([root], about)
     asked = [root]
     if times > 1:
-        yield Settle([root])
         asked = yield Fork(root, times)
     ended = yield Spend(asked, player[role], budget)
     wait_for(about, asked)

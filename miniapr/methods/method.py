@@ -13,11 +13,12 @@ from __future__ import annotations
 import importlib.util
 import inspect
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..engine.request import Program
+from ..engine.request import Operation, Program
 from .budget import Budget
 from .player import Player
 
@@ -73,7 +74,23 @@ class Method:
                 raise ValueError(f"{name} of {self.name} must be at least {least}, is {value}")
             if name in WIDTHS and value > budget.width:
                 raise ValueError(f"{self.name} has {name} {value}, the budget's limit on width is {budget.width}")
-        return self.play(problem, player, budget, **options)
+        program = self.play(problem, player, budget, **options)
+        return _begun(next(program), program)  # what comes before its first operation is done now, checks above all
+
+
+def _begun(operation: Operation, program: Program) -> Program:
+    """A program that has given its first operation, as one that has not."""
+    with closing(program):
+        while True:
+            try:
+                try:
+                    value = yield operation
+                except Exception as error:
+                    operation = program.throw(error)
+                else:
+                    operation = program.send(value)
+            except StopIteration as end:
+                return end.value
 
 
 def method(name: str, **row: Any) -> Callable[[Callable[..., Program]], Method]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.operations import Fork, Settle, Start
+from ..engine.operations import Fork, Start
 from ..engine.request import Program
 from ..engine.sampling import Sampling
 from .budget import Budget, Spend
@@ -17,7 +17,6 @@ from .player import Player
 def tries(problem: Any, player: Player, width: int, sampling: Sampling | None = None) -> Program:
     """Fork once, after the prompt: its keys and values are computed once for all. Gives the branches."""
     root = yield Start(player["chain"].ask(problem), sampling or player.sampling)
-    yield Settle([root])
     return (yield Fork(root, width))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..methods.player import Player
+from ..tasks.countdown import Problem
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Game:
     """A player with its task.
 
     draw    a problem from a generator; None: problems are questions that people ask
+    put     a problem of numbers and a target as the player knows it
     verdict what the verifier says of an answer, in words; None: there is none
     show    a problem in a line
     """
@@ -22,4 +24,5 @@ class Game:
     player: Player
     show: Callable[[Any], str]
     draw: Callable[[random.Random], Any] | None = None
+    put: Callable[[Problem], Any] = lambda problem: problem
     verdict: Callable[[Any, str | None], str] | None = None

@@ -41,7 +41,7 @@ def countdown_in_lines(bundle: Bundle, temperature: float = 1.0) -> Game:
     def verdict(problem: Problem, answer: str | None) -> str:
         return verify(answer, problem).reason
 
-    return Game(player, _shown, drawn, verdict)
+    return Game(player, _shown, drawn, verdict=verdict)
 
 
 def _shown(problem: Problem) -> str:

@@ -71,7 +71,7 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
     def verdict(problem: Left, answer: str | None) -> str:
         return task.verify(answer, problem).reason
 
-    return Game(player, lambda p: f"{' '.join(map(str, p.numbers))} -> {p.target}", drawn, verdict)
+    return Game(player, lambda p: f"{' '.join(map(str, p.numbers))} -> {p.target}", drawn, Left.of, verdict)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -76,7 +77,7 @@ def set_threads(threads: int | None, bundle: Bundle) -> None:
 
 
 def _problem(args: argparse.Namespace, bundle: Bundle) -> Problem:
-    """The one that is given, one from the ranges that the model was trained for, or the usual one."""
+    """The one that is given, or one from the ranges that the model was trained for."""
     if args.random:
         if args.numbers or args.target is not None:
             raise ValueError("--random draws a problem: --numbers and --target do not go with it")
@@ -85,19 +86,29 @@ def _problem(args: argparse.Namespace, bundle: Bundle) -> Problem:
             return draw(random.Random(args.seed), Ranges(**ranges))
         except TypeError as error:
             raise ValueError(f"the model's description has odd ranges {ranges}: {error}") from error
-    if args.numbers is None and args.target is None:
+    return problem_of(args.numbers, args.target)
+
+
+def problem_of(numbers: Sequence[int] | None, target: int | None) -> Problem:
+    """The one that is given, or the usual one."""
+    if numbers is None and target is None:
         return Problem(NUMBERS, TARGET)
-    if args.numbers is None or args.target is None:
-        given, wanted = ("--numbers", "--target") if args.numbers else ("--target", "--numbers")
+    if numbers is None or target is None:
+        given, wanted = ("--numbers", "--target") if numbers else ("--target", "--numbers")
         raise ValueError(f"{given} needs {wanted} too, for example: --numbers 3 7 8 --target 29")
-    return Problem(tuple(args.numbers), args.target)
+    return Problem(tuple(numbers), target)
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Find out now, not after the run, that a file cannot be written. Leaves what is there as it is."""
     if args.plot and args.plot.suffix.lower() not in PLOTS:
         raise ValueError(f"a plot's name ends in {', '.join(PLOTS)}; got {str(args.plot)!r}")
-    for path in (args.trace, args.plot, args.html):
+    check_outputs(args.trace, args.plot, args.html)
+
+
+def check_outputs(*paths: Path | None) -> None:
+    """Raises ValueError for a file that cannot be written."""
+    for path in paths:
         if path:
             existed = path.exists()
             try:

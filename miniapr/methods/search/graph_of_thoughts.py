@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...engine.branch import Branch
-from ...engine.operations import All, Extend, Join, Release, Settle, Start
+from ...engine.operations import All, Extend, Join, Release, Start
 from ...engine.request import Program
 from ..budget import Budget, Spend, wait_for
 from ..judging import require_judge, scores
@@ -108,7 +108,6 @@ class _Graph:
 
     def generate(self, branch: Branch, part: Any, role: str) -> Program:
         """Some tries, scored; the best is kept, the others are let go."""
-        yield Settle([branch])
         tries = yield from fork(branch, self.width)
         if not tries:
             return Candidate(None, "")

@@ -1,0 +1,136 @@
+"""Methods side by side: the same problems, model, dice and budget for all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from .budget import Budget
+from .method import Method
+from .outcome import Costs, Outcome
+from .play import Runs, play
+from .player import Player
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method with what was set of its options; ``name`` tells it from others of the same method."""
+
+    name: str
+    method: Method
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def entry(words: str, known: Mapping[str, Method]) -> Entry:
+    """From ``name`` or ``name:option=value,option=value``. Raises ValueError for what there is not."""
+    name, _, rest = words.partition(":")
+    if name not in known:
+        raise ValueError(f"no method is called {name!r}; there are {', '.join(known)}")
+    chosen, options = known[name], dict[str, Any]()
+    for pair in rest.split(",") if rest else ():
+        option, equals, value = pair.partition("=")
+        if not equals or option not in chosen.options:
+            there = ", ".join(chosen.options) or "none"
+            raise ValueError(f"{pair!r} is no option=value of {name}; its options are {there}")
+        options[option] = _value(value, chosen.options[option], f"{option} of {name}")
+    return Entry(words, chosen, options)
+
+
+def _value(text: str, default: Any, what: str) -> Any:
+    kind = int if default is None else type(default)
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{what} is {kind.__name__} like {default!r}, not {text!r}") from None
+
+
+@dataclass
+class Row:
+    """What has come of one method so far. Costs are means over its problems."""
+
+    name: str
+    judge: str = "-"
+    right: int = 0
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def problems(self) -> int:
+        return len(self.outcomes)
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.problems if self.outcomes else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the accuracy, 95 %."""
+        return wilson(self.right, self.problems)
+
+    @property
+    def costs(self) -> dict[str, float]:
+        count = max(1, self.problems)
+        return {f.name: sum(getattr(o.costs, f.name) for o in self.outcomes) / count for f in fields(Costs)}
+
+    @property
+    def spent(self) -> int:
+        """Problems at which the budget ended it."""
+        return sum(outcome.spent for outcome in self.outcomes)
+
+    def as_dict(self) -> dict[str, Any]:
+        low, high = self.interval
+        return {
+            "method": self.name,
+            "judge": self.judge,
+            "problems": self.problems,
+            "right": self.right,
+            "accuracy": self.accuracy if self.outcomes else None,
+            "low": low,
+            "high": high,
+            "spent": self.spent,
+            **self.costs,
+        }
+
+
+def wilson(right: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """The score interval of a share (Wilson 1927), which stays within 0..1 and is honest for small counts."""
+    if not count:
+        return 0.0, 1.0
+    share, z2 = right / count, z * z / count
+    middle = (share + z2 / 2) / (1 + z2)
+    half = z / (1 + z2) * math.sqrt(share * (1 - share) / count + z2 / (4 * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def race(
+    engine: Runs, entries: Sequence[Entry], player: Player, problems: Sequence[Any], seed: int, budget: Budget
+) -> Iterator[Row]:
+    """Every method on every problem, problem by problem, so that whoever stops early has a fair part. Gives the row
+    that has grown, after each run. Raises ValueError, before anything runs, for what cannot be played."""
+    player.require(["exact"])
+    assert player.check
+    for one in entries if problems else ():
+        one.method(problems[0], player, budget, **one.options).close()
+    rows = [Row(one.name) for one in entries]
+    for number, problem in enumerate(problems):
+        dice = player.seeded(seed * 1_000_003 + number)
+        for one, row in zip(entries, rows, strict=True):
+            outcome = play(engine, one.method(problem, dice, budget, **one.options), budget)
+            assert outcome is not None
+            row.outcomes.append(outcome)
+            row.judge, row.right = outcome.judge, row.right + player.check(problem, outcome.answer)
+            if hasattr(engine, "kv"):
+                engine.kv.flush()  # the next one shall not find this one's prompt
+            yield row
+
+
+def frontier(rows: Sequence[Row], cost: str) -> set[str]:
+    """Names of those that no other row beats: at least as right for at most the cost, and better in one of them."""
+
+    def beaten(row: Row) -> bool:
+        mine = row.costs[cost], -row.accuracy
+        others = ((other.costs[cost], -other.accuracy) for other in rows if other is not row)
+        return any(theirs[0] <= mine[0] and theirs[1] <= mine[1] and theirs != mine for theirs in others)
+
+    return {row.name for row in rows if row.outcomes and not beaten(row)}

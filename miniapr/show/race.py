@@ -1,0 +1,154 @@
+"""`miniapr race`: every method on the same problems, within the same budget."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..engine.engine import Engine
+from ..methods.budget import Budget
+from ..methods.player import Player
+from ..methods.race import Entry, Row, entry, race
+from ..methods.table import BASELINES
+from ..model.bundle import load
+from ..players import game_of
+from .command import INTERRUPTED, PLOTS, check_outputs, set_threads
+from .interrupt import Interrupt
+from .text import console
+from .think import add_common, known_methods, with_width
+
+# Two tables, each as narrow as a terminal: what came of it, and what the engine saw.
+RESULT = {"decoded": "decoded", "critical": "critical", "passes": "passes", "seconds": "ms"}
+ENGINE = {
+    "largest_context": "context",
+    "prefilled": "prefilled",
+    "recomputed": "again",
+    "reused": "reused",
+    "resent": "a client sends",
+    "most_blocks": "blocks",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `miniapr race`."""
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="METHOD",
+        help="beside the baselines (all that the model plays); name:option=value",
+    )
+    parser.add_argument("--problems", type=int, default=20, metavar="N", help="held-out ones (20)")
+    add_common(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table, and every outcome's costs")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against critical path and tokens")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Race, with a bar; the table of what was done also after Ctrl-C. Returns the exit code."""
+    if args.problems < 1:
+        raise ValueError(f"--problems must be at least 1, is {args.problems}")
+    if args.plot and args.plot.suffix.lower() not in PLOTS:
+        raise ValueError(f"a plot's name ends in {', '.join(PLOTS)}; got {str(args.plot)!r}")
+    check_outputs(args.json, args.plot)
+    bundle = load(args.model)
+    set_threads(args.threads, bundle)
+    game = game_of(bundle, args.temperature)
+    if game.draw is None:
+        raise ValueError(f"{bundle.name} plays no task with a verifier: there is nothing to count")
+    budget = Budget(args.budget, args.critical)
+    dice = random.Random(args.seed)
+    problems = [game.draw(dice) for _ in range(args.problems)]
+    entries, left_out = _entries(args, problems[0], game.player, budget)
+    engine = Engine(bundle.model, bundle.tokenizer, num_blocks=args.blocks, record=False)
+    rows: dict[str, Row] = {}
+    with Interrupt() as interrupt, _progress() as progress:
+        task = progress.add_task("", total=len(problems) * len(entries))
+        for row in race(engine, entries, game.player, problems, args.seed, budget):
+            rows[row.name] = row
+            progress.update(task, advance=1, description=row.name)
+            if interrupt():
+                break
+    ordered = [rows[one.name] for one in entries if one.name in rows]
+    _write(args, ordered, left_out, bundle.name)
+    show(ordered, left_out, args)
+    return INTERRUPTED if interrupt.requested else 0
+
+
+def _entries(
+    args: argparse.Namespace, problem: Any, player: Player, budget: Budget
+) -> tuple[list[Entry], dict[str, str]]:
+    """The baselines and what was asked for, each once; what was not asked for and cannot be played is left out."""
+    known, entries, left_out = known_methods(args.file), list[Entry](), dict[str, str]()
+    for words in dict.fromkeys((*BASELINES, *(args.methods or known))):
+        one = with_width(entry(words, known), args.width)
+        try:
+            one.method(problem, player, budget, **one.options).close()
+        except ValueError as error:
+            if args.methods and words in args.methods:
+                raise
+            left_out[words] = str(error)
+        else:
+            entries.append(one)
+    return entries, left_out
+
+
+def _progress() -> Progress:
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _write(args: argparse.Namespace, rows: Sequence[Row], left_out: dict[str, str], model: str) -> None:
+    if args.json:
+        told: dict[str, Any] = {
+            "model": model,
+            "budget": {"tokens": args.budget, "critical": args.critical},
+            "problems": args.problems,
+            "seed": args.seed,
+            "temperature": args.temperature,
+            "rows": [row.as_dict() for row in rows],
+            "left_out": left_out,
+        }
+        args.json.write_text(json.dumps(told, indent=2) + "\n")
+        print(f"wrote {args.json}", file=sys.stderr)
+    if args.plot and rows:
+        from .race_plot import plot
+
+        plot(rows, args.plot, f"{model}, {args.budget} tokens a problem, {rows[0].problems} problems")
+        print(f"wrote {args.plot}", file=sys.stderr)
+
+
+def show(rows: Sequence[Row], left_out: dict[str, str], args: argparse.Namespace, out: Console | None = None) -> None:
+    """A row a method; costs are means over its problems."""
+    out = out or console()
+    result, engine = _table("right", "95 %", *RESULT.values(), "judge"), _table(*ENGINE.values())
+    for row in rows:
+        low, high = row.interval
+        costs = row.costs | {"seconds": 1000 * row.costs["seconds"]}
+        share = f"{100 * row.accuracy:.0f} %", f"{100 * low:.0f}-{100 * high:.0f}"
+        result.add_row(row.name, *share, *(f"{costs[name]:.0f}" for name in RESULT), row.judge)
+        engine.add_row(row.name, *(f"{costs[name]:.0f}" for name in ENGINE))
+    out.print(result)
+    out.print()
+    out.print(engine)
+    done = rows[0].problems if rows else 0
+    out.print(Text(f"\n{done} problems, at most {args.budget} tokens each in all branches; costs are means.", "dim"))
+    if left_out:
+        out.print(Text(f"Left out, since the model has no role for them: {', '.join(left_out)}.", "dim"))
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("method", style="bold", overflow="fold")
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    return table

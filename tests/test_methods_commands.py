@@ -1,0 +1,160 @@
+"""`miniapr methods`, `think` and `race`: what they print and write, what they refuse, and a method of one's own."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from command_line import ROOT, Run, parse
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted import Scripted
+from test_methods_sampled import player_of, script
+
+from miniapr.engine.engine import Engine
+from miniapr.methods.budget import Budget
+from miniapr.methods.outcome import Costs, Outcome
+from miniapr.methods.race import Row, entry, frontier, race, wilson
+from miniapr.methods.table import BASELINES, METHODS
+from miniapr.show import race as race_command
+from miniapr.stepper import Trace
+
+PLAYED = (*BASELINES, "early-cancel", "deepconf", "deepconf-online", "multiverse", "threadweaver", "npr")
+
+OWN = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(), re.DOTALL)[0]
+
+
+def test_methods_lists_all_with_what_they_are(run: Run) -> None:
+    code, out, _ = run("methods", "--json")
+    rows = json.loads(out)
+    assert code == 0 and [row["name"] for row in rows] == list(METHODS)
+    assert {"name", "needs", "join", "paper", "where", "about", "options"} <= rows[0].keys()
+    code, out, _ = run("methods")
+    assert code == 0 and "tree-of-thoughts" in out and "asyncthink" in out
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_think_runs_what_the_shipped_model_plays(run: Run, name: str) -> None:
+    code, out, err = run("think", name, "--json", "--budget", 300)
+    told = parse(out)
+    assert (code, err) == (0, "")
+    assert told["costs"]["decoded"] <= 300 and told["costs"]["critical"] <= told["costs"]["decoded"]
+    assert told["problem"] == "8 7 3 -> 29" and told["correct"] in (True, False)
+    assert sum(thought["decoded"] for thought in told["tree"]) == told["costs"]["decoded"]
+    assert told["spent"] or told["answer"] or name == "npr"  # its five threads are not those that hit
+
+
+def test_think_shows_the_tree_the_answer_and_the_costs(run: Run, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
+    code, out, _ = run("think", "multiverse", "--trace", trace)
+    assert code == 0
+    for words in ("8 7 3 -> 29", "joined 1, 2", "( 7 * 3 ) + 8", "correct", "critical"):
+        assert words in out
+    kinds = [event["kind"] for event in Trace.load(trace).runs[0]["events"]]
+    assert kinds.count("joined") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["think", "telepathy"], "no method is called 'telepathy'"),
+        (["think", "best-of-n:judge"], "is no option=value"),
+        (["think", "best-of-n:height=3"], "its options are width, judge"),
+        (["think", "best-of-n:width=many"], "width of best-of-n is int"),
+        (["think", "best-of-n:judge=value"], "does not play value"),
+        (["think", "tree-of-thoughts"], "does not play step"),
+        (["think", "best-of-n", "--width", "65"], "limit on width is 64"),
+        (["think", "sequential", "--budget", "-1"], "must not be negative"),
+        (["think", "sequential", "--prompt", "hello"], "plays puzzles"),
+        (["think", "sequential", "--numbers", "3", "4"], "--target"),
+        (["think", "sequential", "--file", "nowhere.py"], "is no Python file"),
+        (["race", "--methods", "mcts"], "does not play"),
+        (["race", "--problems", "0"], "at least 1"),
+        (["race", "--plot", "race.txt"], "a plot's name ends in"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line_before_anything_runs(
+    run: Run, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "step", lambda self: pytest.fail("it ran"))
+    code, out, err = run(*words)
+    assert (code, out) == (2, "") and said in err and err.count("\n") == 1
+
+
+def test_a_method_of_ones_own_runs_and_races(run: Run, tmp_path: Path) -> None:
+    file, table = tmp_path / "own.py", tmp_path / "race.json"
+    file.write_text(OWN)
+    code, out, _ = run("think", "two-tries:width=3", "--file", file, "--json")
+    assert code == 0 and len(parse(out)["candidates"]) == 3
+    code, _, _ = run("race", "--file", file, "--methods", "two-tries", "--problems", 1, "--budget", 60, "--json", table)
+    assert code == 0 and [row["method"] for row in json.loads(table.read_text())["rows"]] == [*BASELINES, "two-tries"]
+
+
+@pytest.mark.parametrize("text", ["x = 1", "raise SystemError('no')", "def (:"])
+def test_a_file_without_a_method_is_told(run: Run, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(text)
+    code, _, err = run("think", "sequential", "--file", file)
+    assert code == 2 and "own.py" in err and err.count("\n") == 1
+
+
+def test_race_prints_and_writes_a_row_a_method(run: Run, tmp_path: Path) -> None:
+    table, plot = tmp_path / "race.json", tmp_path / "race.png"
+    words = ("--methods", "multiverse", "best-of-n:judge=confidence", "--problems", 2, "--budget", 100, "--width", 2)
+    code, out, _ = run("race", *words, "--json", table, "--plot", plot)
+    told = json.loads(table.read_text())
+    assert code == 0 and "multiverse" in out
+    assert [row["method"] for row in told["rows"]] == [*BASELINES, "multiverse", "best-of-n:judge=confidence"]
+    for row in told["rows"]:
+        assert row["problems"] == 2 and row["decoded"] <= 100 and 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_ctrl_c_leaves_the_rows_that_there_are(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pressed(race_command.Interrupt):
+        def __call__(self) -> bool:
+            self.requested = True
+            return True
+
+    monkeypatch.setattr(race_command, "Interrupt", Pressed)
+    code, out, _ = run("race", "--problems", 5, "--budget", 40)
+    assert code == race_command.INTERRUPTED and "sequential" in out and "1 problems" in out
+
+
+# Races alone
+
+
+def test_a_race_gives_all_the_same_problems_and_dice() -> None:
+    engine = Scripted(script)
+    entries = [entry(words, METHODS) for words in ("self-consistency:width=3", "best-of-n:width=3", "sequential")]
+    rows = {row.name: row for row in race(engine, entries, player_of(engine), [1, 2, 3, 4], 0, Budget(50))}
+    said = [[c.text for o in rows[name].outcomes for c in o.candidates] for name in rows if name != "sequential"]
+    assert said[0] == said[1] and len(set(said[0])) > 1
+    assert {row.problems for row in rows.values()} == {4}
+    assert rows["best-of-n:width=3"].judge == "exact" and rows["sequential"].judge == "none"
+    assert all(o.costs.prefilled == 2 for row in rows.values() for o in row.outcomes)  # nobody finds another's prompt
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_the_interval_holds_the_share(right: int, wrong: int) -> None:
+    low, high = wilson(right, right + wrong)
+    assert 0 <= low <= high <= 1
+    if right + wrong:
+        assert low - 1e-9 <= right / (right + wrong) <= high + 1e-9
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_the_interval_in_closed_form() -> None:
+    assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+
+
+def test_the_frontier_is_whoever_nobody_beats() -> None:
+    def row(name: str, right: int, decoded: int) -> Row:
+        return Row(name, "-", right, [Outcome(None, costs=Costs(decoded=decoded))] * 10)
+
+    rows = [row("cheap", 5, 10), row("good", 9, 50), row("beaten", 4, 20), row("also beaten", 9, 60)]
+    assert frontier(rows, "decoded") == {"cheap", "good"}
+    assert math.isnan(Row("none").accuracy)
