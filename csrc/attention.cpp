@@ -78,11 +78,12 @@ void paged_attention(const CutPlan& cut, const Queries& q, const Cache& cache, c
     const Kernels& kernel = kernels();
     const int type = static_cast<int>(cache.storage);
     const int64_t element = cache.storage == Storage::f64 ? 8 : 4;
-    // A unit's heads are shared out only as far as the threads need it: going on from head to head, the next
-    // tile is known and fetched in time.
-    const int64_t units = static_cast<int64_t>(cut.units.size());
+    // Going on from head to head and from unit to unit, the next tile is known and fetched in time: so heads are shared
+    // out only as far as the threads need it, and small units are taken together.
+    const int64_t units = static_cast<int64_t>(cut.units.size()), enough = 16 * int64_t(threads);
+    const int64_t stretches = std::min(units, enough);
     const int64_t shares = std::clamp<int64_t>(ceil_div(2 * threads, std::max<int64_t>(units, 1)), 1, cache.heads);
-    const int64_t items = units * shares;
+    const int64_t items = stretches * shares;
     const int workers = worth_threads(threads, items, cut.work * cache.heads * cache.head_dim);
     const int64_t scratch = ceil_div(kernel.scratch_bytes[type](job), 64) * 64;
     auto value = aligned_memory(cut.states * q.heads * cache.head_dim * element);
@@ -91,10 +92,11 @@ void paged_attention(const CutPlan& cut, const Queries& q, const Cache& cache, c
     job.value = value.get();
     job.lse = lse.get();
     parallel_for(items, workers, [&](int64_t i, int worker) {
-        const Unit& unit = cut.units[static_cast<size_t>(i / shares)];
-        const int64_t share = i % shares;
-        kernel.attend[type](job, unit, cache.heads * share / shares, cache.heads * (share + 1) / shares,
-                            static_cast<char*>(own.get()) + worker * scratch);
+        const int64_t stretch = i / shares, part = i % shares;
+        const Unit* unit = cut.units.data();
+        const Share share{unit + units * stretch / stretches, unit + units * (stretch + 1) / stretches,
+                          cache.heads * part / shares, cache.heads * (part + 1) / shares};
+        kernel.attend[type](job, share, static_cast<char*>(own.get()) + worker * scratch);
     });
     const int mergers = worth_threads(threads, q.rows, cut.states * q.heads * cache.head_dim);
     parallel_for(q.rows, mergers, [&](int64_t row, int) { kernel.merge[type](job, row); });

@@ -58,6 +58,11 @@ struct Unit {
     int64_t state;       // of edge_begin; the next edge has the next state
 };
 
+struct Share {  // what one worker does in a row
+    const Unit *begin, *end;
+    int64_t head, last_head;
+};
+
 // A plan cut into units for one pool and one number of query heads per KV head: once per step, for all layers.
 struct CutPlan {
     CutPlan(Plan plan, int64_t pool_blocks, int64_t block_size, int64_t group);

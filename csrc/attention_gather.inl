@@ -78,18 +78,20 @@ void locate(const Job& job, const Unit& unit, int64_t head, int64_t begin, int64
     const int32_t* blocks = job.plan.blocks.data() + job.plan.block_ptr[unit.run];
     const S* k = static_cast<const S*>(cache.k) + inside;
     const S* v = static_cast<const S*>(cache.v) + inside;
-    int64_t low = std::max<int64_t>(begin, job.plan.first[unit.run]);
-    tile.k_step = size, tile.v_step = cache.head_dim, tile.pieces = 0;
-    for (int64_t slot = low; slot < end;) {
-        int64_t block = slot / size, offset = slot % size, count = std::min(size - offset, end - slot);
+    const int64_t low = std::max<int64_t>(begin, job.plan.first[unit.run]);
+    tile.k_step = size, tile.v_step = cache.head_dim, tile.pieces = 0, tile.vectors = ceil_div(end - begin, K::lanes);
+    int64_t block = low / size, offset = low % size;
+    for (int64_t slot = low; slot < end; ++block, offset = 0) {
+        const int64_t count = std::min(size - offset, end - slot);
         tile.piece[tile.pieces++] = {v + blocks[block] * cache.v_block + offset * cache.head_dim, slot - begin, count};
         slot += count;
     }
     if (size % K::lanes) return;  // gathered instead
+    block = begin / size, offset = begin % size;
     for (int64_t c = 0; c < tile_tokens / K::lanes; ++c) {
-        int64_t slot = begin + c * K::lanes;
-        if (slot >= end) slot = (end - 1) / K::lanes * K::lanes;  // masked later; any place that exists will do
-        tile.k[c] = k + blocks[slot / size] * cache.k_block + slot % size;
+        tile.k[c] = k + blocks[block] * cache.k_block + offset;
+        if (c + 1 < tile.vectors) offset += K::lanes;
+        if (offset == size) ++block, offset = 0;
     }
 }
 
@@ -107,7 +109,7 @@ void copy_keys(const Job& job, const Unit& unit, int64_t head, int64_t begin, co
             for (int64_t t = 0; t < from.piece[i].count; ++t)
                 w.keys[d * tile_tokens + from.piece[i].at + t] = number(k[d * cache.block_size + t]);
     }
-    to.k_step = tile_tokens;
+    to.k_step = tile_tokens, to.vectors = from.vectors;
     for (int64_t c = 0; c < tile_tokens / K::lanes; ++c) to.k[c] = w.keys + c * K::lanes;
 }
 

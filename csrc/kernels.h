@@ -13,7 +13,7 @@ struct Kernels {
     const char* name;
     // Indexed by Storage. `scratch` is one worker's, aligned to 64 bytes.
     int64_t (*scratch_bytes[3])(const Job& job);
-    void (*attend[3])(const Job& job, const Unit& unit, int64_t head, int64_t last_head, void* scratch);
+    void (*attend[3])(const Job& job, const Share& share, void* scratch);
     void (*merge[3])(const Job& job, int64_t row);
     // Rotate the keys [D][B] of one head of one block; cos and sin [D / 2] in the type of the arithmetic.
     void (*turn[3])(const void* from, void* to, int64_t head_dim, int64_t block_size, const void* cos, const void* sin,
