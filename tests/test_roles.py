@@ -156,6 +156,7 @@ def test_a_deck_is_seeded_keeps_to_its_ranges_and_to_its_split() -> None:
         (lambda: State((9, 8, 7, 6, 5), 8), "1 to 4"),
         (lambda: State((401, 5), 8), "400"),
         (lambda: TASK.prompt(State((5, 3), 8), "sing"), "sing"),
+        (lambda: Deck(Ranges(2, 1, 1, 90, 99)).draw(random.Random(0), attempts=50), "50"),
     ],
 )
 def test_bad_states_and_roles_are_named(make, said) -> None:  # type: ignore[no-untyped-def]

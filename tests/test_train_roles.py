@@ -17,6 +17,7 @@ from miniapr.model import bundle
 from miniapr.tasks import roles, states
 from miniapr.tasks.countdown import Problem, Ranges, split_of
 from miniapr.tasks.roles import Teacher
+from miniapr.tasks.sorting import split_of as split_of_list
 from miniapr.tasks.states import Deck, State
 from miniapr.train import command
 from miniapr.train.roles import Recipe, Roles, Shares, weights
@@ -128,7 +129,7 @@ def test_the_stream_is_seeded_and_holds_no_held_out_problem() -> None:
         seen.add(vocabulary.words[ids[1]])
         state = State(tuple(ids[2:split]), ids[split + 1])
         assert not states.held_out(state) and len(state.numbers) <= 4
-    assert seen == {f"<{role}>" for role in asdict(Shares())}
+    assert seen == {f"<{role}>" for role, share in asdict(Shares()).items() if share}
 
 
 def test_a_child_searches_no_held_out_state() -> None:
@@ -139,6 +140,17 @@ def test_a_child_searches_no_held_out_state() -> None:
         state = State(tuple(map(int, trace.given[2:arrow])), int(trace.given[arrow + 1]))
         after = states.steps(state)[trace.given[-1]]
         assert len(after.numbers) < 3 or 0 in after.numbers or split_of(Problem(after.numbers, after.target)) == "train"
+
+
+def test_lists_are_shown_too_and_none_that_is_held_out() -> None:
+    source = Roles(Recipe(Shares(**{role: float(role in ("sort", "merge")) for role in asdict(Shares())})))
+    rng, vocabulary = random.Random(0), source.vocabulary
+    for _ in range(30):
+        words = vocabulary.decode(source(rng).tokens.tolist()).split()
+        if words[1] == "<sort>":
+            numbers = tuple(map(int, words[4 : words.index(":")]))
+            assert split_of_list(numbers) == "train"
+    assert source.about["roles"] == ["sort", "merge"]
 
 
 def test_a_role_without_a_share_is_left_out() -> None:

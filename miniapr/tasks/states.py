@@ -110,10 +110,13 @@ class Deck:
         self._targets = range(ranges.target_low, ranges.target_high + 1)
         self._reached: dict[tuple[int, ...], set[int]] = {}
 
-    def draw(self, rng: random.Random, solvable: bool = True, split: Split | None = None) -> State:
-        """Numbers are kept as often as they have targets that can (or cannot) be reached; one of those is drawn."""
+    def draw(
+        self, rng: random.Random, solvable: bool = True, split: Split | None = None, attempts: int = 100_000
+    ) -> State:
+        """Numbers are kept as often as they have targets that can (or cannot) be reached; one of those is drawn. Raises
+        ValueError if ``attempts`` draws find none."""
         ranges = self.ranges
-        while True:
+        for _ in range(attempts):
             numbers = tuple(sorted((rng.randint(ranges.low, ranges.high) for _ in range(ranges.count)), reverse=True))
             if numbers not in self._reached:
                 self._reached[numbers] = reachable(numbers)
@@ -122,6 +125,7 @@ class Deck:
                 state = State(numbers, rng.choice(fit))
                 if split is None or split_of(Problem(state.numbers, state.target)) == split:
                     return state
+        raise ValueError(f"no problem of split {split} in {attempts} draws from {ranges}")
 
 
 def held_out(state: State) -> bool:

@@ -1,4 +1,4 @@
-"""What a model is shown that knows the roles of Countdown: roles in shares, and how much hangs on each word."""
+"""What a model is shown that knows roles: Countdown's and sorting's in shares, and how much hangs on each word."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from ..tasks import roles, states
+from ..tasks import roles, sorting, states
 from ..tasks.countdown import Ranges
 from ..tasks.roles import Teacher
+from ..tasks.sorting import Sorting
 from ..tasks.states import Deck, State
 from ..tasks.trace import Trace
 from ..tasks.vocabulary import HIT, LIMIT, MISS, Vocabulary
@@ -31,6 +32,8 @@ class Shares:
     adaptive: float = 0.38
     child: float = 0.07
     parent: float = 0.04
+    sort: float = 0.0
+    merge: float = 0.0
 
     def __post_init__(self) -> None:
         shares = [getattr(self, entry.name) for entry in fields(self)]
@@ -64,7 +67,7 @@ def weights(written: Sequence[str], concludes: bool) -> tuple[float, ...]:
 
 
 class Roles:
-    """Demonstrations of Countdown in its roles. Owns tables only."""
+    """Demonstrations in every role that has a share. Owns tables only."""
 
     def __init__(self, recipe: Recipe, joins: str = "both") -> None:
         if joins not in JOINS:
@@ -82,6 +85,8 @@ class Roles:
             "adaptive": lambda rng: roles.adaptive(self._problem(rng, recipe.four / 4), recipe.teacher, rng),
             "child": self._child,
             "parent": lambda rng: roles.parent(self._problem(rng, four=1 - recipe.four), recipe.teacher, rng),
+            "sort": lambda rng: sorting.sort(self._list(rng), rng.randint(0, 3)),
+            "merge": lambda rng: sorting.merge(sorted(self._list(rng)), sorted(self._list(rng))),
         }
 
     @property
@@ -138,6 +143,10 @@ class Roles:
         while len(state.numbers) > least and (after := self._after(state, rng)) is not state:
             state = after
         return state
+
+    def _list(self, rng: random.Random) -> sorting.Numbers:
+        """Half of the lists are short: a long one shows each of its steps many times."""
+        return Sorting(most=rng.choice((2 * sorting.LEAF, sorting.MOST))).draw(rng, "train")
 
     def _child(self, rng: random.Random) -> Trace:
         state = self._problem(rng, four=1 - self.recipe.four)

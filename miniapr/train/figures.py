@@ -1,0 +1,214 @@
+"""Held-out figures of a model that knows the roles of Countdown, each with its interval.
+
+Run as ``python -m miniapr.train.figures FOLDER``. All goes through the engine, so what is measured is what a user gets.
+Problems are those of a split that no training run sees; solvable ones, distinct, from a seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..engine.branch import Branch
+from ..engine.engine import Engine
+from ..engine.operations import Decode, Extend, Fork, Start
+from ..engine.request import Program
+from ..engine.sampling import Sampling
+from ..methods.compare import ByControl, Comparison, compare
+from ..methods.grammar import Control
+from ..model import checkpoint
+from ..model.tokenizer import Tokenizer
+from ..tasks import states
+from ..tasks.countdown import Ranges
+from ..tasks.roles import easy
+from ..tasks.states import Deck, State
+from ..tasks.task import Split
+from ..tasks.terse import Countdown
+from ..tasks.vocabulary import MISS, Vocabulary
+from ..tasks.words import CONTROL, build_tokenizer
+
+JOINS = ("stitch", "reprefill", "stitch_contiguous")
+END = CONTROL["eos"]
+
+
+def share(right: Sequence[bool]) -> dict[str, float | int] | None:
+    """How many of how many, as a share with its 95 % interval (Wilson 1927); None of nothing."""
+    n = len(right)
+    if not n:
+        return None
+    p, z = sum(right) / n, 1.96
+    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low, high = ((middle + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+    return {"share": round(p, 4), "low": round(max(0.0, low), 4), "high": round(min(1.0, high), 4), "n": n}
+
+
+class Examined:
+    """A model under examination. Owns an engine; every figure is a method, given problems."""
+
+    def __init__(self, folder: Path, at_once: int = 50, longest: int = 400) -> None:
+        self.task, self.vocabulary = Countdown(), Vocabulary(build_tokenizer())
+        self.at_once, self.longest = at_once, longest
+        model, tokenizer = checkpoint.load(folder), Tokenizer.load(folder)
+        self.control = Control.of(tokenizer, CONTROL)
+        self.engine = Engine(model, tokenizer, num_blocks=16_384, max_batch_tokens=2048, record=False)
+
+    def ask(self, problem: State, role: str, step: str | None = None) -> tuple[int, ...]:
+        return self.vocabulary.encode(self.task.prompt(problem, role, step).split())
+
+    def right(self, text: str, problem: State) -> bool:
+        return self.task.verify(self.task.answer(text, problem), problem).correct
+
+    def run(self, programs: Sequence[Program]) -> list[Any]:
+        """What the programs give, ``at_once`` of them in the engine at a time."""
+        out = []
+        for begin in range(0, len(programs), self.at_once):
+            requests = [self.engine.submit(program) for program in programs[begin : begin + self.at_once]]
+            out += [self.engine.wait(request) for request in requests]
+        return out
+
+    def write(self, prompt: Sequence[int], tries: int = 0, seed: int = 0) -> Program:
+        """One greedy text or, with ``tries``, as many sampled ones. Gives the texts."""
+        root = yield Start(prompt, Sampling(temperature=1.0 if tries else 0.0, seed=seed))
+        branches: list[Branch] = (yield Fork(root, tries)) if tries else [root]
+        done = yield Decode(branches, until=(END,), max_tokens=self.longest)
+        return [completion.text for completion in done]
+
+    def greedy(self, prompts: Sequence[Sequence[int]]) -> list[str]:
+        return [texts[0] for texts in self.run([self.write(prompt) for prompt in prompts])]
+
+    def adaptive(self, problems: Sequence[State]) -> dict[str, Any]:
+        """Forks by difficulty, answers by join, and the critical path beside that of the line on the same problems."""
+        results = [Comparison() for _ in problems]
+        methods = [ByControl(self.ask(p, "adaptive"), self.control, max_tokens=self.longest) for p in problems]
+        self.run([compare(self.engine, r, m, JOINS) for r, m in zip(results, methods, strict=True)])
+        lines = self.greedy([self.ask(problem, "sequential") for problem in problems])
+        hard = [i for i, problem in enumerate(problems) if not easy(problem)]
+        forked = [i for i in hard if results[i].joins]
+        in_line = [len(lines[i].split()) for i in forked]
+        paths = [results[i].critical_path for i in forked]
+
+        def after(how: str, which: Sequence[int]) -> list[bool]:
+            texts = {i: results[i].joins[how].text if how in results[i].joins else results[i].before for i in which}
+            return [self.right(text, problems[i]) for i, text in texts.items()]
+
+        return {
+            "forked easy": share([bool(r.joins) for i, r in enumerate(results) if i not in hard]),
+            "forked hard": share([bool(results[i].joins) for i in hard]),
+            "right": {how: share(after(how, range(len(problems)))) for how in JOINS},
+            "right hard": {how: share(after(how, hard)) for how in JOINS},
+            "width": round(statistics.mean(len(results[i].threads) for i in forked), 2) if forked else None,
+            "in line": {
+                "right": share([self.right(t, p) for t, p in zip(lines, problems, strict=True)]),
+                "right hard": share([self.right(lines[i], problems[i]) for i in hard]),
+            },
+            "critical path, hard and forked": round(statistics.mean(paths), 2) if paths else None,
+            "in line, the same": round(statistics.mean(in_line), 2) if paths else None,
+            "ratio": round(sum(paths) / sum(in_line), 4) if paths else None,
+        }
+
+    def chain(self, problems: Sequence[State], tries: int = 16) -> dict[str, Any]:
+        programs = [self.write(self.ask(p, "chain"), tries, seed) for seed, p in enumerate(problems)]
+        right = [[self.right(text, p) for text in ts] for ts, p in zip(self.run(programs), problems, strict=True)]
+        rate = statistics.mean(statistics.mean(row) for row in right)
+        return {"pass@1": round(rate, 4), f"pass@{tries}": share([any(row) for row in right])}
+
+    def value(self, problems: Sequence[State], rng: random.Random) -> dict[str, Any]:
+        """The verdict on states within the search: the one it should be, by how many numbers are left."""
+        judged: dict[int, list[State]] = {3: [], 2: []}
+        for problem in problems:
+            after = list(states.steps(problem).values())
+            winning = [state for state in after if states.paths(state)]
+            judged[2].append(rng.choice(winning if rng.random() < 0.5 else after))
+            judged[3].append(problem if rng.random() < 0.5 else State(problem.numbers, rng.randint(1, 100)))
+        report = {}
+        for count, asked in judged.items():
+            said = self.greedy([self.ask(state, "value") for state in asked])
+            hopeful = [states.value(state) != "never" for state in asked]
+            report[f"{count} numbers"] = {
+                "right": share([t.split()[:1] == [states.value(s)] for t, s in zip(said, asked, strict=True)]),
+                "never, of those that can": share(
+                    [t.startswith("never") for t, h in zip(said, hopeful, strict=True) if h]
+                ),
+                "never, of those that cannot": share(
+                    [t.startswith("never") for t, h in zip(said, hopeful, strict=True) if not h]
+                ),
+            }
+        return report
+
+    def propose(self, problems: Sequence[State]) -> dict[str, Any]:
+        said = self.greedy([self.ask(problem, "propose") for problem in problems])
+        named = [self.task.proposed(text, problem) for text, problem in zip(said, problems, strict=True)]
+        return {
+            "steps": round(statistics.mean(map(len, named)), 2),
+            "one leads to the target": share([any(map(states.paths, found.values())) for found in named]),
+        }
+
+    def spawn(self, problems: Sequence[State]) -> dict[str, Any]:
+        """A parent, children in contexts of their own, messages."""
+        ended = self.run([self._spawn(problem) for problem in problems])
+        right = [self.right(text, problem) for (text, *_), problem in zip(ended, problems, strict=True)]
+        children = [ok for _, told in ended for ok in told]
+        return {"right": share(right), "children right": share(children)}
+
+    def _spawn(self, problem: State) -> Program:
+        root: Branch = yield Start(self.ask(problem, "parent"))
+        yield Decode([root], until=(CONTROL["plan_end"], END), max_tokens=100)
+        legal = self.task.steps(problem)
+        named = [word for word in dict.fromkeys(root.text.split()) if word in legal]
+        children: list[Branch] = []
+        for step in named:
+            children.append((yield Start(self.ask(problem, "child", step))))
+        done = (yield Decode(children, until=(END,), max_tokens=self.longest)) if children else []
+        heard = [self.task.message(child.text) for child in done]
+        words = " ".join((*heard, CONTROL["join"])).split()
+        yield Extend(root, self.vocabulary.encode(words))
+        (last,) = yield Decode([root], until=(END,), max_tokens=20)
+        told = [(text != MISS) == bool(states.paths(legal[step])) for step, text in zip(named, heard, strict=True)]
+        return last.text, told
+
+
+def drawn(count: int, split: Split, seed: int, ranges: Ranges) -> list[State]:
+    """Distinct solvable problems of a split, hard and easy as they come. Raises ValueError if there are too few."""
+    rng, deck = random.Random(f"{split} {seed}"), Deck(ranges)
+    found: dict[State, None] = {}
+    for _ in range(100 * count):
+        if len(found) == count:
+            return list(found)
+        found[deck.draw(rng, split=split)] = None
+    raise ValueError(f"found {len(found)} distinct problems of split {split} in {ranges}, not {count}")
+
+
+def figures(
+    folder: Path, count: int = 300, split: Split = "pairs", seed: int = 0, longest: int = 400
+) -> dict[str, Any]:
+    """Every role's figures on the same problems; no text gets longer than ``longest`` tokens."""
+    model, problems = Examined(folder, longest=longest), drawn(count, split, seed, Ranges())
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "adaptive": lambda: model.adaptive(problems),
+        "chain": lambda: model.chain(problems),
+        "value": lambda: model.value(problems, random.Random(seed)),
+        "propose": lambda: model.propose(problems),
+        "spawn": lambda: model.spawn(problems),
+    }
+    return {"split": split, "seed": seed, "problems": count} | {name: make() for name, make in parts.items()}
+
+
+def main() -> None:
+    """Print the figures of one model folder as JSON."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--problems", type=int, default=300)
+    parser.add_argument("--split", choices=("pairs", "sets"), default="pairs")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    print(json.dumps(figures(args.folder, args.problems, args.split, args.seed), indent=1))
+
+
+if __name__ == "__main__":
+    main()

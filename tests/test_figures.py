@@ -1,0 +1,86 @@
+"""How a model with roles is examined."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from miniapr.tasks import roles
+from miniapr.tasks.countdown import Problem, Ranges, split_of
+from miniapr.tasks.states import State
+from miniapr.tasks.vocabulary import Vocabulary
+from miniapr.tasks.words import build_tokenizer
+from miniapr.train.export import export
+from miniapr.train.figures import Examined, drawn, figures, share
+from miniapr.train.roles import Recipe
+from miniapr.train.sft import TrainConfig, train
+
+SIZES = {"hidden_size": 16, "intermediate_size": 24, "layers": 1, "heads": 2}
+TINY = TrainConfig(tokens=60_000, batch_tokens=600, chunk_size=8, roles=Recipe(), **SIZES)
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("untrained")
+    export(train(TINY, folder, say=lambda _: None, stop_after=1), folder, "a test")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "low", "high"), [(50, 50, 0.4038, 0.5962), (10, 0, 0.7225, 1.0), (0, 10, 0.0, 0.2775)]
+)
+def test_an_interval_is_wilsons(right: int, wrong: int, low: float, high: float) -> None:
+    found = share([True] * right + [False] * wrong)
+    assert found is not None
+    assert (found["low"], found["high"]) == pytest.approx((low, high), abs=2e-4)
+    assert found["n"] == right + wrong and found["share"] == right / (right + wrong)
+
+
+def test_of_nothing_there_is_no_share() -> None:
+    assert share([]) is None
+
+
+def test_problems_are_distinct_held_out_and_seeded() -> None:
+    problems = drawn(20, "sets", 1, Ranges())
+    assert problems == drawn(20, "sets", 1, Ranges()) != drawn(20, "sets", 2, Ranges())
+    assert len(set(problems)) == 20
+    assert all(split_of(Problem(problem.numbers, problem.target)) == "sets" for problem in problems)
+    with pytest.raises(ValueError, match="pairs"):
+        drawn(5, "pairs", 1, Ranges(2, 1, 2, 1, 2))
+
+
+def test_a_model_that_knows_nothing_gets_figures_in_every_role(untrained: Path) -> None:
+    report = figures(untrained, count=2, longest=12)
+    assert json.loads(json.dumps(report)) == report
+    assert {"adaptive", "chain", "value", "propose", "spawn"} < report.keys()
+    assert report["adaptive"]["right"]["stitch"]["share"] == report["chain"]["pass@1"] == 0.0
+
+
+class Perfect(Examined):
+    """It writes what the demonstrations say, so every figure must be full: the measure's own control."""
+
+    def greedy(self, prompts):  # type: ignore[no-untyped-def]
+        vocabulary = Vocabulary(build_tokenizer())
+        texts = []
+        for prompt in prompts:
+            words = vocabulary.decode(prompt).split()
+            arrow = words.index("->")
+            state = State(tuple(map(int, words[2:arrow])), int(words[arrow + 1]))
+            texts.append(self.said(words[1], state))
+        return texts
+
+    def said(self, role: str, state: State) -> str:
+        make = {"<value>": roles.value, "<propose>": lambda s: roles.propose(s, roles.Teacher(), random.Random(0))}
+        return " ".join(make[role](state).written)
+
+
+def test_a_perfect_judge_is_found_to_be_perfect(untrained: Path) -> None:
+    model, problems = Perfect(untrained), drawn(30, "pairs", 0, Ranges())
+    report = model.value(problems, random.Random(0))
+    for row in report.values():
+        assert row["right"]["share"] == 1.0 == row["never, of those that cannot"]["share"]
+        assert row["never, of those that can"]["share"] == 0.0
+    assert model.propose(problems)["one leads to the target"]["share"] > 0.5
