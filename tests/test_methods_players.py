@@ -1,0 +1,124 @@
+"""Players: problems put to models in roles, and what their words mean, whatever they wrote."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import miniapr
+from miniapr.methods.budget import Budget
+from miniapr.methods.play import play
+from miniapr.methods.table import METHODS
+from miniapr.model.bundle import Bundle
+from miniapr.model.config import ModelConfig
+from miniapr.model.decoder import Decoder
+from miniapr.model.tokenizer import Tokenizer
+from miniapr.players import Game, game_of
+from miniapr.tasks.countdown import Problem
+from miniapr.tasks.states import State
+from miniapr.tasks.words import CONTROL, LABELS, WORDS, build_tokenizer
+
+PROBLEM = State((8, 7, 3), 29)
+
+
+@pytest.fixture(scope="module")
+def nonsense() -> Bundle:
+    """A model that knows the words of all roles, and not one of the roles."""
+    tokenizer = Tokenizer(build_tokenizer())
+    config = ModelConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=512,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Decoder(config).requires_grad_(False)
+        for word in (*LABELS, *CONTROL.values()):  # what matters comes often
+            model.lm_head.weight[tokenizer.id(word)] *= 4
+    return Bundle("nonsense", model, tokenizer, dict(CONTROL), {"ranges": {}})
+
+
+@pytest.fixture(scope="module")
+def game(nonsense: Bundle) -> Game:
+    return game_of(nonsense)
+
+
+def asked(game: Game, bundle: Bundle, role: str, *texts: str) -> str:
+    return bundle.tokenizer.decode(game.player[role].ask(PROBLEM, *texts))
+
+
+def test_a_question_about_a_line_is_put_about_what_its_steps_leave(game: Game, nonsense: Bundle) -> None:
+    assert asked(game, nonsense, "chain") == "<bos> <chain> 8 7 3 -> 29 :"
+    assert asked(game, nonsense, "value", "b*c 21 8") == "<bos> <value> 21 8 -> 29 :"
+    assert asked(game, nonsense, "propose", "b*c 99 99") == "<bos> <propose> 21 8 -> 29 :"  # its steps count alone
+    assert asked(game, nonsense, "value", "b*c 21 8 a+b 29 hit b*c a+b <eos>") == "<bos> <value> 29 -> 29 :"
+
+
+def test_a_line_stands_where_its_steps_lead(game: Game) -> None:
+    read = game.player["step"].read
+    assert read(PROBLEM, "b*c 21 8").key == (21, 8) and not read(PROBLEM, "b*c").final
+    end = read(PROBLEM, "b*c 21 8 a+b 29")
+    assert end.final and game.player.check(PROBLEM, end.answer)
+    missed = read(PROBLEM, "b*c 21 8 a-b 13")
+    assert missed.final and missed.answer == "( 7 * 3 ) - 8" and not game.player.check(PROBLEM, missed.answer)
+    assert read(PROBLEM, "a/b 1 1") is None  # 8 / 7 is no step
+    assert read(PROBLEM, "21 8") is None and read(PROBLEM, "") is None
+
+
+def test_proposals_are_steps_with_what_they_leave(game: Game, nonsense: Bundle) -> None:
+    steps = game.player["propose"].read(PROBLEM, "b*c 21 8 a-b 3 1 <eos>")
+    assert [nonsense.tokenizer.decode(step) for step in steps] == ["b*c 21 8", "a-b 3 1"]
+    assert game.player["propose"].read(PROBLEM, "29 : hit") == []
+
+
+@given(st.lists(st.sampled_from([*LABELS, *WORDS, *CONTROL.values(), "0", "7", "400"]), max_size=30))
+def test_F49_reading_never_fails(game: Game, nonsense: Bundle, words: list[str]) -> None:
+    text = " ".join(words)
+    for name, role in game.player.roles.items():
+        role.read(PROBLEM, text)
+        role.ask(PROBLEM, *(() if name in ("chain", "step", "adaptive") else (text,)))
+
+
+@settings(max_examples=12)
+@given(st.sampled_from(sorted(METHODS)), st.integers(0, 99))
+def test_every_method_that_it_plays_survives_a_model_that_knows_nothing(
+    game: Game, nonsense: Bundle, name: str, seed: int
+) -> None:
+    engine = miniapr.Engine(nonsense.model, nonsense.tokenizer, num_blocks=400, record=False)
+    budget = Budget(120)
+    try:
+        program = METHODS[name](PROBLEM, game.player.seeded(seed), budget)
+    except ValueError as error:
+        assert "does not play" in str(error)
+        return
+    outcome = play(engine, program, budget)
+    assert outcome is not None and outcome.costs.decoded <= 120
+    engine.kv.flush()
+    assert engine.pool.free == len(engine.pool)
+
+
+def test_the_shipped_model_is_asked_as_it_was_trained() -> None:
+    bundle = miniapr.load()
+    game = game_of(bundle)
+    problem = game.draw(random.Random(0)) if game.draw else None
+    assert isinstance(problem, Problem) and game.show(problem).count("->") == 1
+    text = bundle.tokenizer.decode(game.player["adaptive"].ask(Problem((3, 7, 8), 29)))
+    assert text == "<bos> <adaptive> 8 7 3 -> 29 :"
+    assert game.player["chain"].read(problem, "nonsense") is None
+    with pytest.raises(ValueError, match="does not play value"):
+        game.player["value"]
+
+
+def test_a_model_that_says_nothing_of_itself_has_no_player(nonsense: Bundle) -> None:
+    mute = Bundle("mute", nonsense.model, nonsense.tokenizer, {}, {})
+    with pytest.raises(ValueError, match="no player is known for mute"):
+        game_of(mute)
