@@ -13,6 +13,7 @@ from miniapr.tasks.countdown import Problem, Ranges, split_of
 from miniapr.tasks.states import State
 from miniapr.tasks.vocabulary import Vocabulary
 from miniapr.tasks.words import build_tokenizer
+from miniapr.train import evaluate
 from miniapr.train.export import export
 from miniapr.train.figures import Examined, drawn, figures, share
 from miniapr.train.roles import Recipe
@@ -49,7 +50,7 @@ def test_problems_are_distinct_held_out_and_seeded() -> None:
     assert len(set(problems)) == 20
     assert all(split_of(Problem(problem.numbers, problem.target)) == "sets" for problem in problems)
     with pytest.raises(ValueError, match="pairs"):
-        drawn(5, "pairs", 1, Ranges(2, 1, 2, 1, 2))
+        drawn(10, "pairs", 1, Ranges(2, 1, 6, 1, 30))
 
 
 def test_a_model_that_knows_nothing_gets_figures_in_every_role(untrained: Path) -> None:
@@ -57,6 +58,20 @@ def test_a_model_that_knows_nothing_gets_figures_in_every_role(untrained: Path) 
     assert json.loads(json.dumps(report)) == report
     assert {"adaptive", "chain", "value", "propose", "spawn"} < report.keys()
     assert report["adaptive"]["right"]["stitch"]["share"] == report["chain"]["pass@1"] == 0.0
+
+
+def test_evaluating_a_model_with_roles_gives_the_figures_of_each_split(untrained: Path) -> None:
+    asked: list[tuple[int, str, int]] = []
+
+    def stand_in(folder: Path, count: int, split: str, seed: int) -> dict[str, int]:
+        asked.append((count, split, seed))
+        return {"problems": count}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "figures", stand_in)
+        report = evaluate.evaluate(untrained, {"pairs": 3, "sets": 2}, seed=4)
+    assert asked == [(3, "pairs", 4), (2, "sets", 4)]
+    assert report == {"seed": 4, "pairs": {"problems": 3}, "sets": {"problems": 2}}
 
 
 class Perfect(Examined):

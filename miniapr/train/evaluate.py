@@ -19,11 +19,13 @@ from ..engine.engine import Engine
 from ..methods.compare import ByControl, Comparison, compare
 from ..methods.grammar import Control
 from ..model import checkpoint
+from ..model.files import read_json
 from ..model.tokenizer import Tokenizer
 from ..tasks.countdown import Problem, Ranges, Split, draw, verify
 from ..tasks.demonstrations import extract_answer, prompt_words
 from ..tasks.vocabulary import CONTROL, Vocabulary
 from .data import is_easy
+from .figures import figures
 
 JOINS = ("stitch", "reprefill", "stitch_contiguous")
 
@@ -102,11 +104,16 @@ def evaluate(
     joins: Sequence[str] = JOINS,
     at_once: int = 50,
 ) -> dict[str, Any]:
-    """Accuracy of the model in ``folder`` on held-out problems: adaptively for every join, and sequentially."""
+    """Accuracy of the model in ``folder`` on held-out problems: adaptively for every join, and sequentially; of a model
+    that knows roles, the figures of every role."""
+    sizes = sizes or {"pairs": 500, "sets": 300}
+    about = Path(folder) / "miniapr.json"
+    if about.is_file() and "roles" in read_json(about):
+        return {"seed": seed} | {split: figures(Path(folder), count, split, seed) for split, count in sizes.items()}
     model, tokenizer, vocabulary = checkpoint.load(folder), Tokenizer.load(folder), Vocabulary()
     engine = Engine(model, tokenizer, num_blocks=16_384, max_batch_tokens=2048, reuse_prefixes=False, record=False)
     report: dict[str, Any] = {"seed": seed}
-    for split, count in (sizes or {"pairs": 500, "sets": 300}).items():
+    for split, count in sizes.items():
         problems = held_out(split, count, seed, ranges or Ranges())
         report[split] = {}
         for mode, ways in (("adaptive", tuple(joins)), ("sequential", ("sequential",))):
