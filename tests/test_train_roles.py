@@ -184,6 +184,12 @@ def test_the_command_trains_roles_in_the_shares_that_it_is_given(tmp_path: Path)
     assert loaded.tokenizer.id("a*c") == SOURCE.vocabulary.ids["a*c"]
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_of_the_problems_is_one(share: float) -> None:
+    with pytest.raises(ValueError, match=f"four is a share from 0 to 1, got {share}"):
+        Recipe(four=share)
+
+
 @pytest.mark.parametrize("words", [["sing=1"], ["chain=much"], ["chain=-1"], ["chain"]])
 def test_bad_shares_are_named(words: list[str]) -> None:
     with pytest.raises(ValueError, match="share"):

@@ -54,6 +54,11 @@ class Recipe:
     two: float = 0.06
     unsolvable: float = 0.06
 
+    def __post_init__(self) -> None:
+        for name in ("four", "two", "unsolvable"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
+
 
 def weights(written: Sequence[str], concludes: bool) -> tuple[float, ...]:
     """Loss weight of each word. The few that decide would drown among the many that copy and compute: 6 for a verdict
