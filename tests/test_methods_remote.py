@@ -13,7 +13,8 @@ from miniapr.methods.play import play
 from miniapr.methods.table import METHODS
 from miniapr.model.bundle import Bundle
 from miniapr.players import game_of
-from miniapr.remote.client import Server
+from miniapr.remote.answers import Chunk
+from miniapr.remote.client import Call, Server
 from miniapr.remote.engine import RemoteEngine
 from miniapr.remote.joins import NeedsEngine
 from miniapr.tasks.countdown import Problem
@@ -58,6 +59,23 @@ def test_a_budget_holds_through_a_server(bundle: Bundle, remote: RemoteEngine) -
     budget, player = Budget(50), game_of(bundle, temperature=0.0).player
     outcome = play(remote, METHODS["self-consistency"](PROBLEM, player, budget, width=4), budget)
     assert outcome is not None and outcome.spent and outcome.costs.decoded <= 50
+
+
+class Hasty(Server):
+    """A server that sends twenty tokens at a time."""
+
+    def complete(self, call: Call) -> Iterator[Chunk]:
+        for _ in range(5):
+            yield Chunk(ids=[7] * 20)
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 39, 40, 41])
+def test_a_budget_holds_where_tokens_come_in_lumps(bundle: Bundle, tokens: int) -> None:
+    engine = RemoteEngine(Hasty("http://127.0.0.1:1/v1", "hasty"), bundle.tokenizer, 4096)
+    budget, player = Budget(tokens), game_of(bundle).player
+    outcome = play(engine, METHODS["self-consistency"](PROBLEM, player, budget, width=4), budget)
+    engine.close()
+    assert outcome is not None and outcome.spent and outcome.costs.decoded == tokens
 
 
 def test_what_needs_keys_and_values_is_refused(bundle: Bundle, remote: RemoteEngine) -> None:

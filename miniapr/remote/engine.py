@@ -205,7 +205,8 @@ class RemoteEngine:
         call.finish, call.reason = chunk.finish or call.finish, chunk.reason or call.reason
         for id in self._speech.tokens(chunk):
             call.came = True
-            if branch.goal:  # the rest of a chunk may lie beyond its end
+            # The rest of a chunk may lie beyond its end, or, after what its siblings got, beyond the limit of all.
+            if branch.goal and not self._stop_if_reached(branch):
                 self._accept(branch, id)
 
     def _accept(self, branch: Branch, id: int) -> None:
@@ -217,12 +218,12 @@ class RemoteEngine:
         branch.request.cost.add(decoded=1)
         text = branch.goal.stream.push(id) if branch.goal and branch.goal.stream else self.tokenizer.decode([id])
         self.log.emit("decoded", branch.request, branch, token=id, text=text, logprob=None)
-        if self._stop_if_reached(branch):
-            self._calls.wanted.pop(branch, None)  # not cut: what it cost is still to come
+        self._stop_if_reached(branch)
 
     def _stop_if_reached(self, branch: Branch) -> bool:
         reason = branch.reached(self.context)
         if reason:
+            self._calls.wanted.pop(branch, None)  # not cut: what it cost is still to come
             self._stop(branch, reason)
         return reason is not None
 
