@@ -9,6 +9,7 @@ import torch
 from ..kv.cache import KVCache
 from ..kv.pool import BlockPool
 from ..kv.span import Piece, Span
+from ..model.checks import LARGEST
 from ..model.config import ModelConfig
 
 UNKNOWN = torch.empty(0)  # in the place of logits: a server of text has some, and does not tell
@@ -41,8 +42,9 @@ class NoKeys(KVCache):
 
 
 def text_config(context: int, vocabulary: int) -> ModelConfig:
-    """What is known of the model: which tokens there are, and how many it can see."""
-    return ModelConfig(vocabulary, 1, 1, 1, 1, 1, 2, max_position_embeddings=context)
+    """What is known of the model: which tokens there are, and how many it can see; what is not known is as many as a
+    model can have."""
+    return ModelConfig(min(vocabulary, LARGEST), 1, 1, 1, 1, 1, 2, max_position_embeddings=min(context, LARGEST))
 
 
 def no_copy(source: Span, target: Span) -> None:
