@@ -14,10 +14,11 @@ from miniapr.tasks.states import State
 from miniapr.tasks.vocabulary import Vocabulary
 from miniapr.tasks.words import build_tokenizer
 from miniapr.train import evaluate
+from miniapr.train.config import TrainConfig
 from miniapr.train.export import export
 from miniapr.train.figures import Examined, drawn, figures, share
 from miniapr.train.roles import Recipe
-from miniapr.train.sft import TrainConfig, train
+from miniapr.train.sft import train
 
 SIZES = {"hidden_size": 16, "intermediate_size": 24, "layers": 1, "heads": 2}
 TINY = TrainConfig(tokens=60_000, batch_tokens=600, chunk_size=8, roles=Recipe(), **SIZES)

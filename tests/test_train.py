@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,14 @@ from miniapr.tasks.countdown import Problem, Ranges, draw, split_of
 from miniapr.tasks.demonstrations import Trajectory, demonstrate, thin
 from miniapr.tasks.vocabulary import Vocabulary
 from miniapr.train import command
+from miniapr.train.config import TrainConfig
 from miniapr.train.data import Mixture, Spelled, is_easy
 from miniapr.train.evaluate import evaluate, held_out, summarize
+from miniapr.train.export import export
 from miniapr.train.initialize import initialize
 from miniapr.train.optim import Optimizer, orthogonalize
 from miniapr.train.pack import Packer, Weights
-from miniapr.train.sft import Progress, TrainConfig, rate, train
+from miniapr.train.sft import Progress, rate, train
 from miniapr.train.stream import Stream
 from miniapr.train.text import batches, collate
 
@@ -194,6 +197,18 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(tensor, resumed.optimizer.tensors()[name]), name
     with pytest.raises(ValueError, match="seed"):
         train(TrainConfig(**{**vars(TINY), "seed": 5}), tmp_path / "cut", say=quiet, stop_after=24)
+
+
+def test_a_run_can_begin_with_the_weights_of_another(tmp_path: Path) -> None:
+    first = train(TINY, tmp_path / "first", say=lambda _: None, stop_after=5)
+    export(first, tmp_path / "first", "a test")
+    start = str(tmp_path / "first")
+    second = train(replace(TINY, start=start, seed=1), tmp_path / "second", say=lambda _: None, stop_after=0)
+    for (name, a), b in zip(first.model.state_dict().items(), second.model.state_dict().values(), strict=True):
+        assert torch.equal(a.half(), b.half()), name
+    assert second.progress.step == 0
+    with pytest.raises(ValueError, match="hidden_size=16, this run hidden_size=32"):
+        train(replace(TINY, start=start, hidden_size=32), tmp_path / "third", stop_after=0)
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from miniapr.tasks.roles import Teacher
 from miniapr.tasks.sorting import split_of as split_of_list
 from miniapr.tasks.states import Deck, State
 from miniapr.train import command
+from miniapr.train.config import TrainConfig
 from miniapr.train.roles import Recipe, Roles, Shares, weights
-from miniapr.train.sft import TrainConfig, train
+from miniapr.train.sft import train
 from miniapr.train.stream import Stream
 from miniapr.train.text import Text, last_branch, pack
 

@@ -11,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from miniapr.train import saved
-from miniapr.train.sft import TrainConfig, train
+from miniapr.train.config import TrainConfig
+from miniapr.train.sft import train
 
 TINY = TrainConfig(
     tokens=60_000, batch_tokens=600, chunk_size=8, hidden_size=16, intermediate_size=24, layers=1, heads=2

@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from ..tasks.countdown import Ranges
+from .config import TrainConfig
 from .export import export
 from .roles import Recipe, Shares
-from .sft import TrainConfig, train
+from .sft import train
 from .stream import JOINS
 
 
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options, with the defaults of ``TrainConfig``."""
     config = TrainConfig()
     parser.add_argument("--out", type=folder, required=True, help="folder for checkpoint and model")
+    parser.add_argument("--start", metavar="FOLDER", help="begin with the weights of a trained model of the same sizes")
     parser.add_argument("--joins", choices=sorted(JOINS), default=config.joins, help="how forks are packed")
     parser.add_argument("--seed", type=int, default=config.seed)
     parser.add_argument("--tokens", type=int, default=config.tokens, help="budget in tokens")
@@ -55,6 +57,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
     """The run's options. Raises ValueError with the bad number."""
     return replace(
         TrainConfig(),
+        start=args.start,
         joins=args.joins,
         seed=args.seed,
         tokens=args.tokens,

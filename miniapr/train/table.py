@@ -18,10 +18,11 @@ from typing import Any
 import torch
 
 from ..tasks.countdown import Ranges
+from .config import TrainConfig
 from .data import Mixture
 from .evaluate import evaluate
 from .export import export
-from .sft import TrainConfig, train
+from .sft import train
 
 TRAINED = ("stitch", "reprefill", "both")
 JOINED = ("stitch", "reprefill", "stitch_contiguous")
