@@ -314,7 +314,7 @@ def outliner(**more: Any) -> tuple[Scripted, Player]:
 def test_skeleton_of_thought_writes_points_apart_and_puts_them_together() -> None:
     engine, player = outliner()
     outcome = engine.play(skeleton_of_thought, player)
-    assert outcome.answer == "aa\nbb"
+    assert outcome.answer == "1. a aa\n2. b bb"
     assert [thought.parent for thought in outcome.tree] == [None] * 3  # requests of their own
     assert outcome.costs.critical == 3 + 2 and outcome.costs.decoded == 3 + 2 * 2
     assert not [event for event in engine.events if event.kind in ("joined", "forked")]

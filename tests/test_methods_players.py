@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripted import Script, Scripted, Words
 
 import miniapr
 from miniapr.methods.budget import Budget
@@ -116,6 +118,56 @@ def test_the_shipped_model_is_asked_as_it_was_trained() -> None:
     assert game.player["chain"].read(problem, "nonsense") is None
     with pytest.raises(ValueError, match="does not play value"):
         game.player["value"]
+
+
+class Talk(Words):
+    """Words, and the turns of a conversation."""
+
+    template = "words"
+
+    @property
+    def ends(self) -> frozenset[int]:
+        return frozenset((self.id("<|end|>"),))
+
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        return self.encode(" ".join(f"{m['role']}: {m['content']} <|end|>" for m in messages) + " assistant:")
+
+    def turn(self, text: str) -> list[int]:
+        return self.encode(f"<|end|> user: {text} <|end|> assistant:")
+
+
+def talker(script: Script) -> tuple[Scripted, Game]:
+    engine = Scripted(script)
+    engine.words = engine.tokenizer = Talk()  # type: ignore[assignment]
+    return engine, game_of(Bundle("talker", None, engine.words, {}, {}))  # type: ignore[arg-type]
+
+
+def test_a_chat_model_is_asked_in_words() -> None:
+    def script(words: list[str]) -> str:
+        said = words[len(words) - list(reversed(words)).index("assistant:") :]
+        asked = " ".join(words[: len(words) - len(said)])
+        if "outline of the answer:" in asked and "short headings" in asked:
+            return ["Food", "2.", "Warmth", "<|end|>"][len(said) - 1]
+        return "<|end|>" if "so" in said else "so"
+
+    engine, game = talker(script)
+    engine.words.encode("1.")
+    outcome = engine.play(METHODS["skeleton-of-thought"], game.player, Budget(400), "What does a cat need?", width=4)
+    assert outcome.answer == "1. Food 2. Warmth so" and len(outcome.tree) == 2  # in one line, so it is one point
+
+
+@settings(max_examples=12)
+@given(st.sampled_from(sorted(METHODS)), st.integers(0, 10**6))
+def test_a_chat_model_may_say_anything(name: str, seed: int) -> None:
+    dice = random.Random(seed)
+    engine, game = talker(lambda words: dice.choice(["1.", "sure", "cat", ".", "!", "<|end|>", "2", "impossible"]))
+    try:
+        METHODS[name]("What?", game.player, Budget(0))
+    except ValueError as error:
+        assert "does not play" in str(error)
+        return
+    outcome = engine.play(METHODS[name], game.player.seeded(seed), Budget(100), "What does a cat need?")
+    assert outcome.answer is None or "<|" not in outcome.answer
 
 
 def test_a_model_that_says_nothing_of_itself_has_no_player(nonsense: Bundle) -> None:

@@ -51,7 +51,9 @@ def skeleton_of_thought(problem: Any, player: Player, budget: Budget, width: int
         branches.append((yield Start(role.ask(problem, done.text, str(number), point), player.greedy)))
     wait_for(branches, [outline])
     written = yield Spend(branches, role, budget)
-    text = "\n".join(str(role.read(problem, one.text)) for one in written)
+    said = (str(role.read(problem, one.text)) for one in written)
+    lines = zip(points, said, strict=True)
+    text = "\n".join(f"{number}. {point} {words}".strip() for number, (point, words) in enumerate(lines, start=1))
     return Outcome(text, (Candidate(text, text),), "none", spent=not budget.left(outline.request))
 
 
