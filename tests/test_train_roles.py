@@ -154,6 +154,15 @@ def test_lists_are_shown_too_and_none_that_is_held_out() -> None:
     assert source.about["roles"] == ["sort", "merge"]
 
 
+def test_without_four_numbers_no_role_has_any() -> None:
+    source, rng = Roles(Recipe(four=0)), random.Random(0)
+    arrow = source.vocabulary.ids["->"]
+    counts = {source(rng).tokens.tolist().index(arrow) - 2 for _ in range(200)}
+    assert counts == {1, 2, 3}
+    both = Roles(Recipe())
+    assert {both(rng).tokens.tolist().index(arrow) - 2 for _ in range(200)} == {1, 2, 3, 4}
+
+
 def test_a_role_without_a_share_is_left_out() -> None:
     source = Roles(Recipe(Shares(**{role: float(role == "value") for role in asdict(Shares())}), four=0))
     rng = random.Random(0)

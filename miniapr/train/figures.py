@@ -23,6 +23,7 @@ from ..engine.sampling import Sampling
 from ..methods.compare import ByControl, Comparison, compare
 from ..methods.grammar import Control
 from ..model import checkpoint
+from ..model.files import read_json
 from ..model.tokenizer import Tokenizer
 from ..tasks import states
 from ..tasks.countdown import Ranges
@@ -187,16 +188,27 @@ def drawn(count: int, split: Split, seed: int, ranges: Ranges) -> list[State]:
 def figures(
     folder: Path, count: int = 300, split: Split = "pairs", seed: int = 0, longest: int = 400
 ) -> dict[str, Any]:
-    """Every role's figures on the same problems; no text gets longer than ``longest`` tokens."""
-    model, problems = Examined(folder, longest=longest), drawn(count, split, seed, Ranges())
-    parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "adaptive": lambda: model.adaptive(problems),
-        "chain": lambda: model.chain(problems),
-        "value": lambda: model.value(problems, random.Random(seed)),
-        "propose": lambda: model.propose(problems),
-        "spawn": lambda: model.spawn(problems),
+    """The figures of every role that the model has, on the same problems of the ranges that it was trained on; no text
+    gets longer than ``longest`` tokens. Raises ValueError for a folder that does not say them."""
+    said = read_json(folder / "miniapr.json")
+    try:
+        known, ranges = set(said["roles"]), Ranges(**said["ranges"])
+        four = Ranges(**said["ranges_of_four"]) if "ranges_of_four" in said else None
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder} does not say which roles and ranges its model knows: {error}") from error
+    model, problems = Examined(folder, longest=longest), drawn(count, split, seed, ranges)
+    parts: dict[str, tuple[set[str], Callable[[], dict[str, Any]]]] = {
+        "adaptive": ({"adaptive", "sequential"}, lambda: model.adaptive(problems)),
+        "chain": ({"chain"}, lambda: model.chain(problems)),
+        "value": ({"value"}, lambda: model.value(problems, random.Random(seed))),
+        "propose": ({"propose"}, lambda: model.propose(problems)),
+        "spawn": ({"child", "parent"}, lambda: model.spawn(problems)),
     }
-    return {"split": split, "seed": seed, "problems": count} | {name: make() for name, make in parts.items()}
+    if four:
+        parts["spawn, 4 numbers"] = ({"child", "parent"}, lambda: model.spawn(drawn(count, split, seed, four)))
+        parts["chain, 4 numbers"] = ({"chain"}, lambda: model.chain(drawn(count, split, seed, four)))
+    report = {name: make() for name, (needs, make) in parts.items() if needs <= known}
+    return {"split": split, "seed": seed, "problems": count} | report
 
 
 def main() -> None:

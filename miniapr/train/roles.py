@@ -43,15 +43,21 @@ class Shares:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what is shown. ``four``: of the problems, how many have four numbers (in the roles that search
-    within a plan, a quarter of that); ``two``: how many have two; the others have three."""
+    """All that decides what is shown.
+
+    four   of the problems, how many have four numbers: a quarter of that in ``adaptive``, where they are long, twice as
+           many in ``child`` and ``parent``, which are made for them
+    two    how many have two; the others have three. To tell a hit is learned last, and two numbers show little else:
+           so these are up to ``two_high`` times as large, with targets of up to twice
+    """
 
     shares: Shares = field(default_factory=Shares)
     teacher: Teacher = field(default_factory=Teacher)
     ranges: Ranges = field(default_factory=Ranges)
     ranges_of_four: Ranges = field(default_factory=lambda: Ranges(4, 1, 10, 1, 100))
     four: float = 0.35
-    two: float = 0.06
+    two: float = 0.15
+    two_high: int = 5
     unsolvable: float = 0.06
 
     def __post_init__(self) -> None:
@@ -80,7 +86,8 @@ class Roles:
         self.recipe, self.joins = recipe, JOINS[joins]
         self.tokenizer = build_tokenizer()
         self.vocabulary = Vocabulary(self.tokenizer)
-        two = Ranges(2, recipe.ranges.low, recipe.ranges.high, recipe.ranges.target_low, recipe.ranges.target_high)
+        high, most = recipe.two_high * recipe.ranges.high, min(recipe.two_high, 2) * recipe.ranges.target_high
+        two = Ranges(2, recipe.ranges.low, min(high, LIMIT), recipe.ranges.target_low, min(most, LIMIT))
         self.decks = {2: Deck(two), 3: Deck(recipe.ranges), 4: Deck(recipe.ranges_of_four)}
         self._make: dict[str, Callable[[random.Random], Trace]] = {
             "chain": lambda rng: roles.chain(self._within(rng), recipe.teacher, rng),
@@ -89,7 +96,7 @@ class Roles:
             "sequential": lambda rng: roles.sequential(self._problem(rng, four=0)),
             "adaptive": lambda rng: roles.adaptive(self._problem(rng, recipe.four / 4), recipe.teacher, rng),
             "child": self._child,
-            "parent": lambda rng: roles.parent(self._problem(rng, four=1 - recipe.four), recipe.teacher, rng),
+            "parent": lambda rng: roles.parent(self._problem(rng, min(1, 2 * recipe.four)), recipe.teacher, rng),
             "sort": lambda rng: sorting.sort(self._list(rng), rng.randint(0, 3)),
             "merge": lambda rng: sorting.merge(sorted(self._list(rng)), sorted(self._list(rng))),
         }
@@ -154,7 +161,7 @@ class Roles:
         return Sorting(most=rng.choice((2 * sorting.LEAF, sorting.MOST))).draw(rng, "train")
 
     def _child(self, rng: random.Random) -> Trace:
-        state = self._problem(rng, four=1 - self.recipe.four)
+        state = self._problem(rng, min(1, 2 * self.recipe.four))
         found = states.steps(state)
         after = self._after(state, rng)
         return roles.child(state, next((word for word in found if found[word] == after), next(iter(found))))
