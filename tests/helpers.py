@@ -57,8 +57,11 @@ class Letters:
 
     alphabet = "abcdefghijklmnopqrstuvwxyz .|"
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, start: bool = True) -> list[int]:
         return [self.alphabet.index(letter) for letter in text]
+
+    def prompt(self, text: str) -> list[int]:
+        return self.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self.alphabet[id] for id in ids)
@@ -134,7 +137,7 @@ def make_engine(
 ) -> Engine:
     """An engine that is guarded, whose blocks are handed out in a shuffled order."""
     guard = Guard(backend)
-    given = {"num_blocks": 64, "block_size": 3, **options}
+    given = {"num_blocks": 64, "block_size": 3, "record": True, **options}
     model = model or small_model()
     if backend.name == "cpp":  # as a loaded model is: steps of plain weights are torch's
         model = copy.deepcopy(model).pack()
@@ -148,9 +151,9 @@ def make_engine(
 def known_spans(engine: Engine) -> set[Span]:
     """Every span that anyone holds a block of."""
     spans = {node.piece.span for node in engine.kv.tree}
-    for request in engine.scheduler.requests:
+    spans.update(piece.span for commit in engine.commits.held for view in commit.views for piece in view)
+    for request in engine.scheduler.requests.values():
         spans.update(request.kept or ())
-        spans.update(piece.span for commit in request.commits if commit.held for view in commit.views for piece in view)
         for branch in request.alive:
             spans.add(branch.span)
             spans.update(piece.span for piece in branch.view)
@@ -173,7 +176,7 @@ def assert_nothing_held(engine: Engine) -> None:
     """All trees have ended: only the prefix cache holds blocks, and it can let all of them go."""
     engine.check()
     assert engine.pool.free + engine.kv.reclaimable == len(engine.pool)
-    assert not any(request.resident for request in engine.scheduler.requests)
+    assert not any(request.resident for request in engine.scheduler.requests.values())
     engine.kv.flush()
     assert engine.pool.free == len(engine.pool)
     assert not engine.pool.refs.any()

@@ -127,7 +127,7 @@ class World:
     def compare(self) -> None:
         """Every branch's logits, as soon as they are there, with those of the oracle."""
         fresh = []
-        for request in self.engine.scheduler.requests:
+        for request in self.engine.scheduler.requests.values():
             for branch in request.alive:
                 if branch.logits is not None and self.checked.get(branch) != len(branch.history):
                     self.checked[branch] = len(branch.history)
@@ -188,7 +188,7 @@ class World:
 def disturb(engine: Engine, requests: list[Request], what: Disturbance) -> None:
     request = requests[what.which % len(requests)]
     if what.kind == "preempt" and request.resident:
-        engine.scheduler._preempt(request)
+        engine.scheduler.preempt(request)
     elif what.kind == "abort":
         engine.abort(request)
     elif what.kind == "evict":

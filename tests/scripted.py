@@ -36,8 +36,11 @@ class Words:
             self.words.append(word)
         return self.words.index(word)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, start: bool = True) -> list[int]:
         return [self.id(word) for word in text.split()]
+
+    def prompt(self, text: str) -> list[int]:
+        return self.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         return " ".join(self.words[id] if id < len(self.words) else f"#{id}" for id in ids)
@@ -64,7 +67,7 @@ class Scripted(Engine):
 
     def __init__(self, script: Script, **options: Any) -> None:
         self.words = Words()
-        given = {"num_blocks": 300, "block_size": 4, "backend": reference, **options}
+        given = {"num_blocks": 300, "block_size": 4, "backend": reference, "record": True, **options}
         super().__init__(_model(), self.words, **given)  # type: ignore[arg-type]
         self.script, self.read = script, list[str]()
         self.runner.forward = self._forward  # type: ignore[method-assign]

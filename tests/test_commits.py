@@ -22,7 +22,7 @@ WARM = Sampling(temperature=1.0, seed=3)
 def work(engine: Engine) -> tuple[int, int, int]:
     """What has been computed and moved so far."""
     computed = sum(e.data["stop"] - e.data["start"] for e in engine.events if e.kind == "computed")
-    cost = [request.cost for request in engine.scheduler.requests]
+    cost = [request.cost for request in engine.scheduler.requests.values()]
     return computed, sum(c.bytes_moved for c in cost), sum(c.keys_shifted for c in cost)
 
 
@@ -202,7 +202,7 @@ class Tree:
         elif kind == "back":
             self.back(who)
         elif kind == "preempt":
-            engine.scheduler._preempt(request)
+            engine.scheduler.preempt(request)
 
 
 @given(acts, st.sampled_from((1, 2, 3, 16)), st.booleans(), st.sampled_from((0.0, 1.0)))

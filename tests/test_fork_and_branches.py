@@ -172,7 +172,7 @@ def test_f28_m5_forks_of_no_one_and_equal_branches_width_and_depth_have_defined_
 def test_f34_a_parent_preempted_while_it_waits_comes_back_with_its_children() -> None:
     engine = make_engine(block_size=2)
     root, children = tree(engine, 2, sampling=WARM, tokens=2)
-    engine.scheduler._preempt(root.request)
+    engine.scheduler.preempt(root.request)
     engine.kv.flush()
     engine.decode(children, max_tokens=4)
     _, plain = tree(make_engine(), 2, sampling=WARM, tokens=6)

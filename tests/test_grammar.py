@@ -79,7 +79,7 @@ def planned(tokens: list[int], depth: int) -> Program:
             break
         branch = threads[0]
         branch.span.tokens.extend(tokens)
-        branch.logits = None
+        branch.row = None
     return widths
 
 

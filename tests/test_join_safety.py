@@ -29,7 +29,7 @@ def test_f59_m1_m2_a_join_of_evicted_branches_computes_them_again_first(how: str
     root, branches = tree(engine, [[1], [2, 3]])
     if after:
         engine.join(root, branches, how, then=[4, 2])
-    engine.scheduler._preempt(root.request)
+    engine.scheduler.preempt(root.request)
     engine.kv.flush()
     poison(engine)  # everything: whatever is used must be computed again
     assert engine.pool.free == len(engine.pool)

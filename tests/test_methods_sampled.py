@@ -62,7 +62,7 @@ def test_sequential_is_one_line_that_ends() -> None:
 
 def test_self_consistency_forks_once_after_the_prompt_and_votes() -> None:
     engine = Scripted(script)
-    outcome = engine.play(self_consistency, player_of(engine, seed=3), width=9)
+    outcome = engine.play(self_consistency, player_of(engine, seed=2), width=9)
     root, *branches = outcome.tree
     assert [thought.parent for thought in branches] == [root.branch] * 9
     said = Counter(candidate.answer for candidate in outcome.candidates)
@@ -83,7 +83,7 @@ def test_best_of_n_with_the_exact_judge_is_pass_at_n(right: str) -> None:
 
 def test_best_of_n_asks_for_values_within_the_same_budget() -> None:
     engine = Scripted(script)
-    outcome = engine.play(best_of_n, player_of(engine), width=6, judge="value")
+    outcome = engine.play(best_of_n, player_of(engine, seed=2), width=6, judge="value")
     assert outcome.answer == "two" and outcome.judge == "value"
     assert outcome.costs.decoded == 6 * 3 + 6 * 2
     assert outcome.costs.critical == 3 + 2  # all values are asked for at the same time, after the tries

@@ -121,7 +121,7 @@ class Small:
         except PoolFull:
             return
         span.tokens.append(token)
-        assert self.kv.slots(span, span.written, span.written + 1)
+        assert self.kv.slots([(span, span.written, span.written + 1)])
         span.written += 1
 
     def fork(self, who: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from helpers import ids, make_engine, plain_logits, small_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miniapr.engine.sampling import Sampling, sample
+from miniapr.engine.sampling import Sampling, sample, uniforms
 
 logit_rows = st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=12).map(
     lambda row: torch.tensor(row, dtype=torch.float64)
@@ -152,9 +153,21 @@ def test_settings_out_of_range_are_refused_by_name(wrong: dict[str, float]) -> N
 def test_m6_generators_of_siblings_differ_and_repeat() -> None:
     params = Sampling(temperature=1.0, seed=4)
     paths = [(0,), (0, 1, 0), (0, 1, 1), (0, 2, 0), (0, 1, 0, 1, 0)]
-    drawn = [params.generator(path).random() for path in paths]
-    assert len(set(drawn)) == len(paths)
-    assert drawn == [params.generator(path).random() for path in paths]
+    keys = [params.key(path) for path in paths]
+    drawn = [tuple(uniforms([key] * 3, range(3)).tolist()) for key in keys]
+    assert len({number for numbers in drawn for number in numbers}) == 3 * len(paths)
+    assert drawn == [tuple(uniforms([params.key(path)] * 3, range(3)).tolist()) for path in paths]
+    assert params.key((0,)) != Sampling(temperature=1.0, seed=5).key((0,))
+
+
+def test_random_numbers_are_uniform_and_one_says_nothing_of_the_next() -> None:
+    n = 20_000
+    of_one, of_many = uniforms([7] * n, range(n)), uniforms(range(n), [0] * n)
+    for drawn in (of_one, of_many):
+        assert drawn.min() >= 0 and drawn.max() < 1
+        shares = np.bincount((drawn * 20).astype(int), minlength=20) / n
+        assert abs(shares - 0.05).max() < 6 * math.sqrt(0.05 * 0.95 / n)  # six standard deviations
+        assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 6 / math.sqrt(n)
 
 
 def test_a_greedy_run_is_the_dense_decoder_taking_its_likeliest_token() -> None:

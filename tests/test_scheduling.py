@@ -76,7 +76,7 @@ def test_f30_f33_f34_preempting_at_any_step_changes_no_token_and_no_logit(how: s
         for _ in range(step):
             engine.step()
         if request.resident:
-            engine.scheduler._preempt(request)
+            engine.scheduler.preempt(request)
         step_until(engine, request)
         assert request.error is None
         assert alone.same(request.task.value), f"preempted before step {step}"
@@ -91,7 +91,7 @@ def test_f14_a_preempted_request_may_find_more_or_less_in_the_prefix_cache_when_
     for forget in (False, True):
         request = engine.submit(thought(prompt))
         engine.step()
-        engine.scheduler._preempt(request)
+        engine.scheduler.preempt(request)
         if forget:
             engine.release(other)
             engine.kv.flush()
@@ -217,7 +217,7 @@ def test_f38_f39_f40_f42_an_abort_at_any_step_returns_the_pool_to_what_it_was(ho
         for _ in range(step):
             engine.step()
         if step % 3 == 2 and request.resident:
-            engine.scheduler._preempt(request)
+            engine.scheduler.preempt(request)
             if step % 2:
                 engine.step()
         seen.add(states(engine, request))

@@ -274,14 +274,14 @@ def test_a_prompt_that_cannot_be_read_leaves_the_engine_as_it_was() -> None:
     for prompt in ([], [99], [1] * 1000):
         with pytest.raises(ValueError):
             Session(engine, prompt)
-    assert engine.scheduler.requests == [] and engine.pool.free == len(engine.pool)
+    assert engine.scheduler.requests == {} and engine.pool.free == len(engine.pool)
     with pytest.raises(ValueError, match="record=True"):
         Session(Engine(small_model(), Letters(), record=False), [1])  # type: ignore[arg-type]
 
 
 def test_an_interrupted_command_has_not_happened(monkeypatch: pytest.MonkeyPatch) -> None:
     session = small().play("fork 2")
-    before, step, steps = seen(session), session.engine.step, []
+    before, step, steps = seen(session), session.engine._step, []
 
     def third() -> Any:
         steps.append(1)
@@ -289,7 +289,7 @@ def test_an_interrupted_command_has_not_happened(monkeypatch: pytest.MonkeyPatch
             raise KeyboardInterrupt
         return step()
 
-    monkeypatch.setattr(session.engine, "step", third)
+    monkeypatch.setattr(session.engine, "_step", third)
     with pytest.raises(KeyboardInterrupt):
         session.do("decode 5")
     monkeypatch.undo()

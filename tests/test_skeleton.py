@@ -22,7 +22,7 @@ class Chat(Letters):
 
     ends = frozenset({END})
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, start: bool = True) -> list[int]:
         return super().encode("".join(letter for letter in text.lower() if letter in self.alphabet)[:6])
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:

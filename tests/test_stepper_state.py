@@ -37,7 +37,7 @@ def states(trace: Trace) -> dict[str, Any]:
 def picture(engine: Engine) -> dict[str, Any]:
     branches: dict[str, Any] = {}
     spans: dict[str, Any] = {}
-    for request in engine.scheduler.requests:
+    for request in engine.scheduler.requests.values():
         for b in request.alive:
             view = [[p.span.id, p.start, p.stop, p.shift] for p in b.view]
             branches[str(b.id)] = {"view": view, "span": b.span.id, "next": b.position}

@@ -46,7 +46,7 @@ prompt = tokenizer.ids(prompt_text(Problem((3, 7, 8), 29)).split())
 # **Guess first.** How many times does the engine run the model for these 80 tokens?
 
 # %%
-engine = miniapr.Engine(bundle.model, tokenizer, block_size=16, reuse_prefixes=False)
+engine = miniapr.Engine(bundle.model, tokenizer, block_size=16, reuse_prefixes=False, record=True)
 root = engine.start(prompt)
 engine.decode([root], until=control.ends)
 plan = miniapr.read_plan(root.tokens, control, width=16)
@@ -223,7 +223,7 @@ print(f"{model.parameter_count / 1e6:.0f} M parameters, {backend.name}")
 
 def step_seconds(width, length=512, steps=12):
     """Seconds of one step of so many branches on one prompt: the median, as the engine measured it."""
-    engine = miniapr.Engine(model, tokenizer, backend=backend, num_blocks=length // 16 + 4 * width + 8)
+    engine = miniapr.Engine(model, tokenizer, backend=backend, num_blocks=length // 16 + 4 * width + 8, record=True)
     root = engine.start([i % 400 for i in range(length)])
     children = engine.fork(engine.settle(root), [[i + 1] for i in range(width)])
     engine.decode(children, max_tokens=steps)

@@ -163,7 +163,7 @@ assert "turns=[0, 1]" in holds_for(Hurried)
 # %%
 def conclude(blocks, disturb):
     """Think in branches, let somebody else use the pool, then join and go on."""
-    engine = miniapr.Engine(bundle.model, tokenizer, num_blocks=blocks, block_size=4)
+    engine = miniapr.Engine(bundle.model, tokenizer, num_blocks=blocks, block_size=4, record=True)
     root = engine.start(ids(prompt_text(Problem((8, 7, 3), 29))))
     engine.decode([root], until=control.ends)
     plan = miniapr.read_plan(root.tokens, control, width=16)

@@ -10,39 +10,39 @@ from ..kv.cache import KVCache
 from ..kv.pool import PoolFull
 from ..kv.span import Piece, Span, View
 from ..model.config import ModelConfig
-from .branch import Branch, let_go
+from .branch import Branch, Tree, let_go
 from .events import Log
 from .joins import Join, Merge
-from .request import Request
 from .sampling import Sampling
 
 
 class Branching:
     """Changes trees and who holds which views. Each change happens as a whole or not at all.
 
-    ``copy`` fills a moved copy (second) of a span (first); it is the one thing here that touches keys and values.
+    ``copy`` fills a moved copy (second) of a span (first), its keys turned by so many positions: the one thing here
+    that touches keys and values.
     """
 
-    def __init__(self, kv: KVCache, config: ModelConfig, log: Log, copy: Callable[[Span, Span], None]) -> None:
+    def __init__(self, kv: KVCache, config: ModelConfig, log: Log, copy: Callable[[Span, Span, int], None]) -> None:
         self.kv, self.config, self.log, self.copy = kv, config, log, copy
 
-    def start(self, request: Request, tokens: Sequence[int], sampling: Sampling) -> Branch:
+    def start(self, request: Tree, tokens: Sequence[int], sampling: Sampling) -> Branch:
         """A root with these tokens to compute. Raises ValueError if they are none or too many."""
         if not tokens:
             raise ValueError("the prompt is empty: a branch needs at least one token to go on from")
         self._check_tokens(tokens, 0)
-        path = (sum(branch.parent is None for branch in request.branches),)
+        path = (len(request.branches),)
         branch = Branch(request, self.log.number("branch"), View(), self.span(0, View(), tokens), sampling, path=path)
         branch.first = len(tokens)
-        request.branches.append(branch)
-        self.log.emit("started", request, branch, **written(branch))
+        request.add(branch)
+        self._told("started", branch)
         return branch
 
     def extend(self, branch: Branch, tokens: Sequence[int]) -> None:
         if tokens:
             self._check_tokens(tokens, branch.position)
             branch.span.tokens.extend(tokens)
-            branch.logits = None
+            branch.row = None
             self.log.emit("extended", branch.request, branch, tokens=list(tokens))
 
     def _check_tokens(self, tokens: Sequence[int], position: int) -> None:
@@ -65,22 +65,22 @@ class Branching:
         """Seal the parent's span; each child gets the parent's view and an empty span of its own."""
         for seed in seeds:
             self._check_tokens(seed, parent.position)
-        if parent.logits is None and not all(seeds):
+        if parent.row is None and not all(seeds):
             raise ValueError(f"branch {parent.id} has no logits that unseeded children could go on from")
         self.seal(parent)
         parent.forks += 1
+        self.kv.hold(parent.view, times=len(seeds))
         for number, seed in enumerate(seeds):
             path = (*parent.path, parent.forks, number)
             span = self.span(parent.position, parent.view, seed)
             child = Branch(parent.request, self.log.number("branch"), parent.view, span, parent.sampling, parent, path)
             child.critical = parent.critical
-            child.logits = None if seed else parent.logits
-            self.kv.hold(child.view)
+            child.row = None if seed else parent.row
             parent.children.append(child)
-            parent.request.branches.append(child)
+            parent.request.add(child)
         reused = len(parent.view) * len(seeds)
-        parent.request.cost.add(reused=reused)
-        children = [{"branch": child.id, **written(child)} for child in parent.children]
+        parent.request.cost.reused += reused
+        children = [{"branch": child.id, **written(child)} for child in parent.children] if self.log.on else []
         self.log.emit("forked", parent.request, parent, position=parent.position, children=children, reused=reused)
         return list(parent.children)
 
@@ -88,16 +88,18 @@ class Branching:
         """Nothing more is written to the span; what the branch held as its open span it now holds as a piece.
         Tokens that are not computed yet move on to the new one."""
         span, done = branch.span, branch.span.written
-        rest, peak = span.tokens[done:], span.peak
+        if done < span.peak:  # others may know the rest, and stand on it
+            raise RuntimeError(f"{span} is sealed while {span.peak - done} of its tokens are being computed again")
+        rest, again = span.tokens[done:], span.again
         del span.tokens[done:]
-        span.peak = min(peak, done)
+        span.again = min(again, done)
         branch.view = branch.view + (span.whole(),)
         branch.span = self.span(span.end, branch.view, rest)
-        branch.span.peak = peak - span.peak
+        branch.span.again = again - span.again
         if branch.sampled_at is not None:
             branch.sampled_at -= done
         self.kv.remember(branch.view)
-        self.log.emit("sealed", branch.request, branch, **written(branch))
+        self._told("sealed", branch)
 
     def join(self, parent: Branch, branches: Sequence[Branch], rule: Join, then: Sequence[int], keep: bool) -> Branch:
         begun = time.perf_counter()
@@ -112,7 +114,7 @@ class Branching:
                 "stitch (overlapping positions) and reprefill can"
             )
         fresh = [*merge.compute, *then]
-        if not fresh and merge.logits is None:
+        if not fresh and merge.row is None:
             raise ValueError("the joined branch has no token to go on from: give some in `then`")
         self._check_tokens(fresh, merge.position)
         view, moved = self._materialise(parent.request, merge) if merge.copy else (merge.view, {})
@@ -121,26 +123,16 @@ class Branching:
         joined = self._beside(parent) if keep else self._consume(parent, branches)
         joined.view, joined.first = view, min(joined.first, len(view))
         joined.span = self.span(merge.position, view, fresh)
-        joined.span.peak = min(merge.again, len(fresh))
-        joined.logits = None if fresh else merge.logits
+        joined.span.again = min(merge.again, len(fresh))
+        joined.row = None if fresh else merge.row
         joined.critical = max(branch.critical for branch in branches)
         cost = {"recomputed": merge.again, "reused": len(view), "bytes_moved": 0, "keys_shifted": 0, **moved}
         joined.joined_at, joined.join_cost = merge.position + len(merge.compute), cost
         parent.request.cost.add(**{name: n for name, n in cost.items() if name != "recomputed"})
-        names = [branch.id for branch in branches]
-        seconds = time.perf_counter() - begun
-        how = getattr(rule, "__name__", "custom")
-        self.log.emit(
-            "joined",
-            parent.request,
-            joined,
-            parent=parent.id,
-            children=names,
-            how=how,
-            seconds=seconds,
-            **cost,
-            **written(joined),
-        )
+        if self.log.on:
+            names, how = [branch.id for branch in branches], getattr(rule, "__name__", "custom")
+            seconds = time.perf_counter() - begun
+            self._told("joined", joined, parent=parent.id, children=names, how=how, seconds=seconds, **cost)
         return joined
 
     def _beside(self, parent: Branch) -> Branch:
@@ -151,7 +143,7 @@ class Branching:
             parent.request, self.log.number("branch"), parent.view, span, parent.sampling, parent.parent, path
         )
         joined.first = parent.first
-        parent.request.branches.append(joined)
+        parent.request.add(joined)
         if parent.parent:
             parent.parent.children.append(joined)
         return joined
@@ -162,28 +154,27 @@ class Branching:
         let_go(self.kv, parent)
         return parent
 
-    def _materialise(self, request: Request, merge: Merge) -> tuple[View, dict[str, int]]:
+    def _materialise(self, request: Tree, merge: Merge) -> tuple[View, dict[str, int]]:
         """Copy every moved piece to blocks of its own and turn its keys; the returned view is held.
 
         If the pool has no room for the copies, the query is turned instead: the same result, said in an event.
         """
-        copies: dict[Span, Span] = {}  # the moved copy of each source
+        copies: dict[Span, tuple[Span, int]] = {}  # the moved copy of each source, and by how much
         pieces = []
         for piece in merge.view:
-            if piece.shift != piece.span.turn:
+            if piece.shift:
                 # From the span's beginning: what is not a beginning could not be computed again.
-                source, tokens = piece.span, piece.span.tokens[: piece.stop]
-                copy = Span(source.position, source.view, tokens, self.log.number("span"), turn=piece.shift)
-                copies[copy] = source
-                piece = Piece(copy, piece.start, piece.stop, piece.shift)  # noqa: PLW2901
+                copy = piece.span.moved(piece.shift, piece.stop, self.log.number("span"))
+                copies[copy] = piece.span, piece.shift
+                piece = Piece(copy, piece.start, piece.stop)  # noqa: PLW2901
             pieces.append(piece)
-        view = View(tuple(pieces))
+        view = View(pieces)
         done: list[Span] = []
         try:
-            for copy, source in copies.items():
+            for copy, (source, by) in copies.items():
                 self.kv.grow(copy, len(copy.tokens))
                 done.append(copy)
-                self.copy(source, copy)
+                self.copy(source, copy, by)
         except BaseException as error:
             for span in done:
                 self.kv.drop_open(span)
@@ -193,17 +184,9 @@ class Branching:
             self.kv.hold(merge.view)
             return merge.view, {}
         self.kv.hold(piece for piece in view if piece.span not in copies)  # the copies' blocks are held already
-        for copy, source in copies.items():
-            self.log.emit(
-                "copied",
-                request,
-                span=copy.id,
-                source=source.id,
-                turn=copy.turn,
-                blocks=copy.blocks[:],
-                position=copy.position,
-                tokens=copy.tokens[:],
-            )
+        for copy, (source, by) in copies.items() if self.log.on else ():
+            lies: dict[str, Any] = {"blocks": copy.blocks[:], "position": copy.position, "tokens": copy.tokens[:]}
+            self.log.emit("copied", request, span=copy.id, source=source.id, turn=by, **lies)
         blocks = sum(len(span.blocks) for span in copies)
         keys = sum(len(span.tokens) for span in copies)
         return view, {"bytes_moved": blocks * self.kv.pool.bytes_per_block, "keys_shifted": keys}
@@ -212,20 +195,32 @@ class Branching:
         """End a branch and all below it; idempotent. Its tokens stay readable."""
         if branch.state != "alive":
             return
-        for child in list(branch.children):
-            self.close(child, state)
-        branch.end("aborted")
-        if branch.request.held:
-            self.kv.remember(branch.view + (Piece(branch.span, 0, branch.span.written),))
-        let_go(self.kv, branch)
-        branch.state = state
-        branch.logits = None
-        if branch.parent and branch in branch.parent.children:
-            branch.parent.children.remove(branch)
-        self.log.emit("merged" if state == "joined" else state, branch.request, branch)
+        below = [branch]  # each before those below it; a loop, since a tree may be deeper than Python's stack
+        for one in below:
+            below.extend(one.children)
+        for one in reversed(below):
+            self._close(one, state)
+
+    def _close(self, branch: Branch, state: str) -> None:
+        try:
+            branch.end("aborted")
+        finally:  # what it holds is let go whatever its last text was
+            if branch.request.held:
+                self.kv.remember(branch.view + (Piece(branch.span, 0, branch.span.written),))
+            let_go(self.kv, branch)
+            branch.state = state
+            branch.row = None
+            branch.request.living.pop(branch, None)
+            if branch.parent and branch in branch.parent.children:
+                branch.parent.children.remove(branch)
+            self.log.emit("merged" if state == "joined" else state, branch.request, branch)
 
     def span(self, position: int, view: View, tokens: Sequence[int] = ()) -> Span:
         return Span(position, view, tokens, self.log.number("span"))
+
+    def _told(self, kind: str, branch: Branch, **more: Any) -> None:
+        """An event in which a branch begins a span."""
+        self.log.emit(kind, branch.request, branch, **more, **(written(branch) if self.log.on else {}))
 
 
 def written(branch: Branch) -> dict[str, Any]:
@@ -236,7 +231,8 @@ def written(branch: Branch) -> dict[str, Any]:
 
 def _check_distinct(view: View) -> None:
     """Raises ValueError for a view that holds a token twice: two joins of the same branches, joined again."""
-    for i, piece in enumerate(view.pieces):
-        for other in view.pieces[:i]:
-            if piece.span is other.span and max(piece.start, other.start) < min(piece.stop, other.stop):
-                raise ValueError(f"the branches share tokens that they wrote: span {piece.span.id} would be seen twice")
+    stop: dict[Span, int] = {}
+    for piece in sorted(view, key=lambda piece: piece.start):
+        if piece.start < stop.get(piece.span, 0):
+            raise ValueError(f"the branches share tokens that they wrote: span {piece.span.id} would be seen twice")
+        stop[piece.span] = piece.stop

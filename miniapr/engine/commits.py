@@ -10,23 +10,22 @@ lies in other spans. The names are those of version control, and mean the same.
 
 from __future__ import annotations
 
-import random
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from typing import Any
 
 from ..kv.cache import KVCache
 from ..kv.span import Span, View
-from .branch import Branch
-from .request import Request
-
-if TYPE_CHECKING:
-    from .by_hand import ByHand
+from .branch import Branch, Tree
+from .branching import Branching
+from .events import Census
+from .residency import Residency
 
 # Of a branch these can change in place; all else is replaced when it changes, so a reference to it is a copy.
-IN_PLACE = ("children", "generated", "rng", "span")
+IN_PLACE = ("children", "generated", "span")
 
 
 class Commit:
-    """What the branches of a request were. Owns one hold on each of their views.
+    """What the branches of a tree were. Owns one hold on each of their views.
 
     branches  {branch: its attributes}, of those that were alive
     pool      what had been told of the pool's blocks (see the event ``pool``)
@@ -34,9 +33,9 @@ class Commit:
               what is no longer there is computed again.
     """
 
-    def __init__(self, request: Request, pool: Any) -> None:
+    def __init__(self, request: Tree, pool: Any) -> None:
         self.request, self.pool = request, pool
-        self.branches = {branch: _state(branch) for branch in request.alive}
+        self.branches = {branch: _state(branch) for branch in request.living}
         self.held = False
 
     @property
@@ -60,65 +59,88 @@ def _state(branch: Branch) -> dict[str, Any]:
     return state | {
         "children": tuple(branch.children),
         "generated": tuple(branch.generated),
-        "random": branch.rng.getstate(),
         "number": branch.span.id,
         "position": branch.span.position,
         "tokens": tuple(branch.span.tokens),  # of the open span: none of them has been computed
-        "peak": branch.span.peak,
+        "again": branch.span.again,
     }
 
 
-def commit(engine: ByHand, request: Request) -> Commit:
-    """Seal what the branches have written, as a fork does, so that nobody writes there any more."""
-    if request.held:
-        for branch in request.alive:
-            if branch.span.written:
-                engine.branching.seal(branch)
-    engine.tell()
-    made = Commit(request, engine.told)
-    if request.held:
-        made.hold(engine.kv)
-    request.commits.append(made)
-    return made
+class Commits:
+    """All commits of an engine: makes them, goes back to them, lets go of the oldest where room is needed.
 
+    held  those that hold blocks, the oldest first
+    """
 
-def checkout(engine: ByHand, made: Commit) -> None:
-    """The branches hold again what they held then. Those born since are "undone"; a later checkout can bring
-    them back."""
-    request, kv = made.request, engine.kv
-    before = [(branch.view, branch.span) for branch in request.alive] if request.held else []
-    if not request.held:
-        engine.scheduler.give_up(request)
-    for branch in request.alive:
-        branch.state, branch.logits = "undone", None
-    for branch, state in made.branches.items():
-        _restore(branch, dict(state))
-    engine.told = made.pool
-    request.held = all(piece.stop <= piece.span.written for view in made.views for piece in view)
-    if request.held:
-        for view in made.views:
-            kv.hold(view)
-    else:  # it was needed for something else in the meantime, and is computed again
-        engine.scheduler.take_up(request)
-    # Only now: what both hold must not be free in between.
-    for view, span in before:
-        kv.drop_open(span)
-        kv.drop(view)
+    def __init__(self, branching: Branching, residency: Residency, census: Census) -> None:
+        self._branching, self._residency, self._census = branching, residency, census
+        self._kv = branching.kv
+        self.held: dict[Commit, None] = {}
+        self._of: defaultdict[int, dict[Commit, None]] = defaultdict(dict)  # those that hold, by their tree's number
+
+    def commit(self, tree: Tree) -> Commit:
+        """Seal what the branches have written, as a fork does, so that nobody writes there any more."""
+        if tree.held:
+            for branch in tree.alive:
+                if branch.span.written:
+                    self._branching.seal(branch)
+        self._census.tell()
+        made = Commit(tree, self._census.told)
+        if tree.held:
+            made.hold(self._kv)
+            self.held[made] = self._of[tree.id][made] = None
+        return made
+
+    def checkout(self, made: Commit) -> None:
+        """The branches hold again what they held then. Those born since are "undone"; a later checkout can bring
+        them back."""
+        tree, kv = made.request, self._kv
+        before = [(branch.view, branch.span) for branch in tree.living] if tree.held else []
+        if not tree.held:
+            self._residency.give_up(tree)
+        for branch in tree.living:
+            branch.state, branch.row = "undone", None
+        for branch, state in made.branches.items():
+            _restore(branch, dict(state))
+        tree.living = dict.fromkeys(made.branches)
+        self._census.told = made.pool
+        tree.held = all(piece.stop <= piece.span.written for view in made.views for piece in view)
+        if tree.held:
+            for view in made.views:
+                kv.hold(view)
+        else:  # it was needed for something else in the meantime, and is computed again
+            self._residency.take_up(tree)
+        # Only now: what both hold must not be free in between.
+        for view, span in before:
+            kv.drop_open(span)
+            kv.drop(view)
+
+    def forget(self, made: Commit) -> None:
+        """Let go of a commit's blocks; idempotent."""
+        made.let_go(self._kv)
+        self.held.pop(made, None)
+        of = self._of.get(made.request.id, {})
+        of.pop(made, None)
+        if not of:
+            self._of.pop(made.request.id, None)
+
+    def forget_all(self, tree: Tree) -> None:
+        """Let go of the blocks of all of a tree's commits."""
+        for made in list(self._of.get(tree.id, ())):
+            self.forget(made)
+
+    def forget_oldest(self) -> bool:
+        """What is kept only to go back to gives way first. False: there was nothing of that kind."""
+        oldest = next(iter(self.held), None)
+        if oldest:
+            self.forget(oldest)
+        return oldest is not None
 
 
 def _restore(branch: Branch, state: dict[str, Any]) -> None:
     # A new span, for what was written to the old one since then stays where it is; it has the old one's number, so
     # that the events before the commit and those after the checkout are one story.
-    branch.span = Span(state.pop("position"), state["view"], state.pop("tokens"), state.pop("number"))
-    branch.span.peak = state.pop("peak")
-    branch.rng = random.Random()
-    branch.rng.setstate(state.pop("random"))
+    view, tokens, number = state["view"], state.pop("tokens"), state.pop("number")
+    branch.span = Span(state.pop("position"), view, tokens, number, state.pop("again"))
     branch.children, branch.generated = list(state.pop("children")), list(state.pop("generated"))
     vars(branch).update(state)
-
-
-def forget(engine: ByHand, made: Commit) -> None:
-    """Idempotent."""
-    made.let_go(engine.kv)
-    if made in made.request.commits:
-        made.request.commits.remove(made)

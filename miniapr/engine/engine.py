@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..kv.cache import KVCache
 from ..kv.pool import BlockPool
-from ..kv.span import Piece, Span
+from ..kv.span import Piece
 from ..model.decoder import Decoder
 from ..model.tokenizer import Tokenizer
 from ..ops import Operations, load
 from ..ops.backends import load_for
-from .branch import Branch, Limits
+from .branch import Branch, Limits, Tree
 from .branching import Branching
 from .by_hand import ByHand
-from .events import Event, Log
+from .commits import Commits
+from .events import Census, Event, Log
 from .request import Program, Request
+from .residency import Residency
 from .runner import Runner
-from .sampling import Token, sample, together
+from .sampling import Token, sample, together, uniforms
 from .scheduler import Job, Scheduler
 
 
@@ -32,12 +35,15 @@ class Engine(ByHand):
 
     Owns the pool, the requests and the list of events. Never does: keep state outside itself; several
     engines can share one model. One request's error ends that request and no other.
+    Several threads may call it: each call waits for the step under way, and whoever steps brings all requests on.
 
     num_blocks, block_size  the pool
     backend                 "auto", "reference" or "cpp"
-    max_batch_tokens        rows of one forward pass; longer prompts are computed in chunks
+    max_batch_tokens        rows of one forward pass; longer prompts are computed in chunks (what is computed
+                            again, by whole blocks: a step may have up to one block's more)
     reuse_prefixes          keep a cache of causal prefixes
-    record                  keep the events of all steps, not of the last one only
+    record                  make events of all that happens and keep them, for ever: for who draws, counts or replays
+                            a run. Otherwise they are made in ``step`` only, for whoever called it
     """
 
     def __init__(
@@ -50,7 +56,7 @@ class Engine(ByHand):
         backend: str | Operations = "auto",
         max_batch_tokens: int = 512,
         reuse_prefixes: bool = True,
-        record: bool = True,
+        record: bool = False,
     ) -> None:
         if max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens must be at least 1, is {max_batch_tokens}")
@@ -68,16 +74,19 @@ class Engine(ByHand):
             model.dtype,
             model.device,
         )
+        self.lock, self.record = threading.RLock(), record
         self.kv = KVCache(self.pool, reuse_prefixes)
-        self.log, self.record = Log(), record
-        self.told: np.ndarray | None = None  # what events have said of the pool; replaced, never changed in place
+        self.log = Log(record)
+        self.census = Census(self.kv, self.log)
         self.runner = Runner(model, self.kv, self.ops)
         self.branching = Branching(self.kv, config, self.log, self.runner.copy)
-        self.scheduler = Scheduler(self.kv, max_batch_tokens, self.log)
+        self.residency = Residency(self.kv, self.log)
+        self.commits = Commits(self.branching, self.residency, self.census)
+        self.scheduler = Scheduler(self.kv, self.residency, self.commits, max_batch_tokens, self.log)
 
     @property
     def events(self) -> list[Event]:
-        """What has happened so far (of the last step only, unless ``record``)."""
+        """What has happened so far, if the engine records."""
         return self.log.events
 
     @property
@@ -88,9 +97,10 @@ class Engine(ByHand):
 
     def submit(self, program: Program | None = None, limits: Limits | None = None) -> Request:
         """Queue a program; ``step`` drives it. Without one: an empty tree, to be driven by hand."""
-        request = Request(self.log.number("request"), limits or Limits(), self.tokenizer, program)
-        self.scheduler.requests.append(request)
-        self.log.emit("submitted", request)
+        with self.lock:
+            request = Request(self.log.number("request"), limits or Limits(), self.tokenizer, program)
+            self.scheduler.enter(request)
+            self.log.emit("submitted", request)
         return request
 
     def run(self, program: Program, limits: Limits | None = None) -> Any:
@@ -109,78 +119,113 @@ class Engine(ByHand):
         """Step while the request's program runs."""
         quiet = 0
         while request.task and not request.task.finished and not stop():
-            quiet = 0 if self.step() else quiet + 1
+            quiet = 0 if self._step() else quiet + 1
             if quiet > 2:  # one quiet step is normal: an operation begins, and samples in the next
                 raise RuntimeError(f"the engine is stuck: nothing can be done for {request}")
 
-    def abort(self, what: Request | Branch) -> None:
+    def abort(self, what: Tree | Branch) -> None:
         """End a request, or one branch with all below it, now and in whatever state it is; a second time does
         nothing (F38, F39). Whoever waits for an aborted branch is told so."""
-        if isinstance(what, Request):
-            self.end(what, "aborted")
-        else:
-            self.branching.close(what, "aborted")
-        self.tell()
+        with self.lock:
+            if isinstance(what, Tree):
+                self.end(what, "aborted")
+            else:
+                self.branching.close(what, "aborted")
+            self.census.tell()
 
     def step(self) -> list[Event]:
-        """One step; returns what happened in it."""
-        if not self.record:
-            self.events.clear()
-        mark, begun = len(self.events), time.perf_counter()
-        self._sample()
-        self._advance()
-        jobs = self.scheduler.jobs(self._fail)
-        with torch.inference_mode():
-            self._compute(jobs)
-        self._account(jobs, begun)
-        self.tell()
-        self.log.step += 1
-        return self.events[mark:]
+        """One step for all requests. Returns what happened in it."""
+        with self.lock:
+            mark, self.log.on = len(self.events), True  # somebody reads it
+            try:
+                self._step()
+            finally:
+                self.log.on = self.record
+            happened = self.events[mark:]
+            if not self.record:
+                self.events.clear()
+            return happened
+
+    def _step(self) -> bool:
+        """Whether anything happened."""
+        with self.lock:
+            mark, begun = self.log.count, time.perf_counter()
+            self._sample()
+            self._advance()
+            jobs = self.scheduler.jobs(self._fail)
+            with torch.inference_mode():
+                self._compute(jobs)
+            self._account(jobs, begun)
+            self.census.tell()
+            self.log.step += 1
+            return bool(jobs) or self.log.count > mark
 
     def _advance(self) -> None:
-        for request in list(self.scheduler.requests):
+        for request in self.scheduler.in_order():
             if not request.task or request.task.finished:
                 continue
             try:
                 request.task.advance(self)
             except Exception as error:
-                self._fail(request, error)
+                if request.by_hand:  # the user's mistake, whatever kind it is: no operation is done by halves
+                    self._refuse(request, error)
+                else:
+                    self._fail(request, error)
             else:
                 if request.task.finished and not request.by_hand:
                     self.end(request, "finished")
 
-    def _fail(self, request: Request, error: Exception) -> None:
-        if request.by_hand and request.task and isinstance(error, ValueError):
-            request.hand_error = error  # the user's mistake: the tree stays as it was
+    def _refuse(self, request: Request, error: Exception) -> None:
+        """End the operation under way; the tree stays as it was."""
+        request.hand_error = error
+        if request.task:
             request.task.close()
-            for branch in request.alive:
-                branch.end("aborted")
+        for branch in request.living:
+            branch.end("aborted")
+
+    def _fail(self, tree: Tree, error: Exception) -> None:
+        request = self.scheduler.requests.get(tree.id)
+        if request is None:  # it has ended already
+            return
+        if request.by_hand and request.task and isinstance(error, ValueError):
+            self._refuse(request, error)
             return
         request.error = request.hand_error = error
         self.end(request, "failed")
 
-    def end(self, request: Request, state: str) -> None:
+    def end(self, tree: Tree, state: str) -> None:
         """Close a request's program and branches and let all of it go; idempotent."""
-        if request.state != "running":
-            return
-        request.state = state
-        if request.task:
-            request.task.close()
-        for branch in request.branches:
-            self.branching.close(branch, "released" if state == "finished" else "aborted")
-        self.scheduler.give_up(request)
-        self.scheduler.requests.remove(request)
-        self.log.emit(state, request, error=str(request.error or ""))
+        with self.lock:
+            request = self.scheduler.requests.get(tree.id)
+            if request is None or request is not tree:
+                return
+            request.state = state
+            try:
+                if request.task:
+                    request.task.close()
+                for branch in request.alive:
+                    self.branching.close(branch, "released" if state == "finished" else "aborted")
+            finally:
+                self.scheduler.leave(request)
+                self.log.emit(state, request, error=str(request.error or ""))
 
     # Sampling
 
     def _sample(self) -> None:
         """A token for every branch that decodes and knows what may come next."""
-        ready = []
-        for request in self.scheduler.requests:
-            for branch in request.alive:
-                if branch.goal and branch.logits is not None and not self._stop_if_reached(branch):
-                    ready.append(branch)
+        ready: list[Branch] = []
+        for request in self.scheduler.in_order():
+            left = request.limits.tokens - request.cost.decoded  # so that no step decodes more than was allowed
+            for branch in request.task.needs() if request.task else ():
+                if branch.goal is None or branch.row is None:
+                    continue
+                if len(branch.generated) == branch.goal.begun and self._stop_if_reached(branch):
+                    continue  # it begins at its end; any other was looked at when it got its last token
+                if left <= 0:
+                    self._stop(branch, "length")
+                    continue
+                ready.append(branch)
+                left -= 1
         if not ready:
             return
         try:
@@ -188,22 +233,22 @@ class Engine(ByHand):
         except Exception:  # one row's fault must not be another's: choose one by one
             for branch in ready:
                 try:
-                    if branch.goal and branch.logits is not None:
+                    if branch.goal and branch.row:
                         self._choose([branch])
                 except Exception as error:
                     self._fail(branch.request, error)
 
     def _choose(self, branches: list[Branch]) -> None:
-        drawing = [branch for branch in branches if branch.sampling.temperature]
-        states = [branch.rng.getstate() for branch in drawing]
-        try:
-            uniforms = [b.rng.random() if b.sampling.temperature else 0.0 for b in branches]
-            logits = together([b.logits for b in branches if b.logits is not None])  # [M, V]
-            tokens = sample(logits, [b.sampling for b in branches], uniforms)
-        except Exception:
-            for branch, state in zip(drawing, states, strict=True):
-                branch.rng.setstate(state)
-            raise
+        warm = [branch for branch in branches if branch.sampling.temperature]
+        for branch in warm:
+            if branch.key is None:
+                branch.key = branch.sampling.key(branch.path)
+        numbers = iter(uniforms([b.key or 0 for b in warm], [b.drawn for b in warm]).tolist())
+        drawn = [next(numbers) if branch.sampling.temperature else 0.0 for branch in branches]
+        logits = together([branch.row for branch in branches if branch.row])  # [M, V]
+        tokens = sample(logits, [branch.sampling for branch in branches], drawn, self.ops)
+        for branch in warm:
+            branch.drawn += 1
         for branch, token in zip(branches, tokens, strict=True):
             try:
                 if branch.goal:  # its tree may have failed at a branch before it
@@ -212,27 +257,35 @@ class Engine(ByHand):
                 self._fail(branch.request, error)
 
     def _accept(self, branch: Branch, token: Token) -> None:
-        branch.sampled_at = len(branch.span.tokens)
-        branch.span.tokens.append(token.id)
+        span, goal = branch.span, branch.goal
+        branch.sampled_at = len(span.tokens)
+        span.tokens.append(token.id)
         branch.generated.append(token)
-        branch.logits = None
+        branch.row = None
         branch.critical += 1
-        branch.request.cost.add(decoded=1)
-        text = self.tokenizer.decode([token.id])
-        if branch.goal and branch.goal.stream:
-            text = branch.goal.stream.push(token.id)
+        branch.request.cost.decoded += 1
+        text = goal.stream.push(token.id) if goal and goal.stream else None
+        if self.log.on:
+            self._tell_decoded(branch, token, text)
+        self._stop_if_reached(branch)
+
+    def _tell_decoded(self, branch: Branch, token: Token, text: str | None) -> None:
+        decode = self.tokenizer.decode
+        text = decode([token.id]) if text is None else text
         # What cannot be sampled has no finite logarithm, which JSON has no word for.
-        said = [(id, max(logprob, -1e9), self.tokenizer.decode([id])) for id, logprob in token.alternatives]
+        said = [(id, max(logprob, -1e9), decode([id])) for id, logprob in token.alternatives]
         more = {"alternatives": said} if said else {}
         self.log.emit("decoded", branch.request, branch, token=token.id, text=text, logprob=token.logprob, **more)
-        self._stop_if_reached(branch)
 
     def _stop_if_reached(self, branch: Branch) -> bool:
         reason = branch.reached(self.model.config.max_position_embeddings)
         if reason:
-            branch.end(reason)
-            self.log.emit("stopped", branch.request, branch, reason=reason)
+            self._stop(branch, reason)
         return reason is not None
+
+    def _stop(self, branch: Branch, reason: str) -> None:
+        branch.end(reason)
+        self.log.emit("stopped", branch.request, branch, reason=reason)
 
     # Computing
 
@@ -265,36 +318,24 @@ class Engine(ByHand):
     def _account(self, jobs: list[Job], begun: float) -> None:
         seconds = time.perf_counter() - begun
         for request in {job.request for job in jobs}:
-            request.cost.add(steps=1, seconds=seconds)
-        if jobs:
+            request.cost.steps += 1
+            request.cost.seconds += seconds
+        if jobs and self.log.on:
             cached = self.kv.reclaimable
             used = len(self.pool) - self.pool.free - cached
             rows = sum(job.stop - job.start for job in jobs)
             self.log.emit("step", rows=rows, seconds=seconds, free=self.pool.free, cached=cached, used=used)
 
-    # Bookkeeping
-
-    def tell(self) -> None:
-        """Note whose holders have changed, for who draws the pool: the blocks that branches and the prefix cache
-        hold, without those that only a commit keeps."""
-        if not self.record:
-            return
-        now = self.pool.refs - self.kv.kept_refs  # [num_blocks]
-        before = np.zeros_like(now) if self.told is None else self.told
-        changed = np.nonzero(now != before)[0]
-        if len(changed):
-            self.log.emit("pool", refs={int(block): int(now[block]) for block in changed})
-            self.told = now
-
     def check(self) -> None:
         """Recount every block from its holders (what must hold after every step). Raises AssertionError."""
         held: list[Piece] = []
-        spans: list[Span] = []
-        for request in self.scheduler.requests:
+        for request in self.scheduler.requests.values():
             assert not (request.held and request.kept is not None)
+            known = request.id in self.scheduler.active or request.id in self.scheduler.resting
+            assert known or not request.resident, f"{request} holds blocks, and nobody would ask it to give way"
             held.extend(Piece(span, 0, stop) for span, stop in (request.kept or {}).items())
-            for branch in request.alive if request.held else ():
+            for branch in request.living if request.held else ():
                 held.extend(branch.view)
-                spans.append(branch.span)
-        commits = (commit for request in self.scheduler.requests for commit in request.commits if commit.held)
-        self.kv.check(held, spans, (piece for commit in commits for view in commit.views for piece in view))
+        spans = [b.span for request in self.scheduler.requests.values() if request.held for b in request.living]
+        views = chain.from_iterable(commit.views for commit in self.commits.held)
+        self.kv.check(held, spans, chain.from_iterable(views))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from .branch import Branch
-    from .request import Request
+import numpy as np
+import numpy.typing as npt
+
+from ..kv.cache import KVCache
 
 VERSION = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """``kind`` and its ``data``. Where a branch begins a span, ``...`` stands for what is said of it: ``span``, the
     ``position`` of its first token, its ``tokens`` so far, and ``view``: [[span, start, stop, shift], ...].
@@ -46,18 +47,54 @@ class Event:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-class Log:
-    """The events of one engine, its step counter, and the numbers it gives to requests, branches and spans."""
+class Numbered(Protocol):
+    """A request or a branch."""
 
-    def __init__(self) -> None:
+    id: int
+
+
+class Log:
+    """The events of one engine, its step counter, and the numbers it gives to requests, branches and spans.
+
+    on     whether anybody reads: if not, no event is made
+    count  how much has happened, read or not
+    """
+
+    def __init__(self, on: bool = True) -> None:
         self.events: list[Event] = []
-        self.step = 0
+        self.on = on
+        self.step = self.count = 0
         self._next: Counter[str] = Counter()
 
     def number(self, kind: str) -> int:
         self._next[kind] += 1
         return self._next[kind] - 1
 
-    def emit(self, kind: str, request: Request | None = None, branch: Branch | None = None, **data: Any) -> None:
-        ids = (request.id if request else None, branch.id if branch else None)
-        self.events.append(Event(kind, self.step, *ids, data))
+    def emit(self, kind: str, request: Numbered | None = None, branch: Numbered | None = None, **data: Any) -> None:
+        """Whoever makes ``data`` at a price asks first whether the log is ``on``."""
+        self.count += 1
+        if self.on:
+            ids = (request.id if request else None, branch.id if branch else None)
+            self.events.append(Event(kind, self.step, *ids, data))
+
+
+class Census:
+    """What events have said of the pool: how many holders each block has, branches and the prefix cache. What only
+    a commit keeps does not count.
+
+    told  [num_blocks]; replaced, never changed in place, so a reference to it is a copy
+    """
+
+    def __init__(self, kv: KVCache, log: Log) -> None:
+        self._kv, self._log = kv, log
+        self.told: npt.NDArray[np.int64] = np.zeros(len(kv.pool), dtype=np.int64)
+
+    def tell(self) -> None:
+        """Say where that has changed."""
+        if not self._log.on:
+            return
+        now = self._kv.pool.refs - self._kv.kept_refs
+        changed = np.nonzero(now != self.told)[0]
+        if len(changed):
+            self._log.emit("pool", refs={int(block): int(now[block]) for block in changed})
+            self.told = now

@@ -18,10 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from ..kv.span import Piece, View
 from .branch import Branch
+from .sampling import Row
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Merge:
     compute   tokens to compute under that view, from that position on
     again     how many of them had their KV computed before
     copy      move pieces with a shift for real instead of turning queries
-    logits    those after the last token, if nothing is to be computed
+    row       the logits after the last token, if nothing is to be computed
     """
 
     view: View
@@ -41,7 +40,7 @@ class Merge:
     compute: tuple[int, ...] = ()
     again: int = 0
     copy: bool = False
-    logits: Tensor | None = None
+    row: Row | None = None
 
 
 Join = Callable[[Branch, Sequence[Branch]], Merge]
@@ -93,7 +92,7 @@ def select(parent: Branch, branches: Sequence[Branch]) -> Merge:
     if len(branches) != 1:
         raise ValueError(f"select goes on from one branch, {len(branches)} were given")
     (branch,) = branches
-    return Merge(parent.view + branch.own, branch.position, logits=branch.logits)
+    return Merge(parent.view + branch.own, branch.position, row=branch.row)
 
 
 def message(tokens: Sequence[int], keep: int | None = None) -> Join:

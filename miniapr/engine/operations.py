@@ -4,31 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from operator import index
+from typing import Any
 
-from .branch import Branch, Completion, Goal
+from ..model.tokenizer import Tokenizer
+from .branch import Branch, Completion, Goal, Tree
 from .joins import JOINS, READ_KV
 from .joins import Join as JoinRule
-from .request import Operation, Program, Request, Task
+from .request import Machine, Operation, Program, Task
 from .sampling import Sampling
 from .stopping import TextStream
 
-if TYPE_CHECKING:
-    from .engine import Engine
+Tokens = str | Sequence[int | str]  # text (control tokens cannot enter this way), or ids and names of tokens
+
+
+def token_ids(tokenizer: Tokenizer, given: Any) -> list[int]:
+    """Ids of text that goes on after other tokens, or of a sequence (a list, an array, a tensor) of ids of any integer
+    kind and names of tokens. Raises ValueError for anything else."""
+    if isinstance(given, str):
+        return list(tokenizer.encode(given, start=False))
+    try:
+        items = given.tolist() if hasattr(given, "tolist") else list(given)
+        return [token_id(tokenizer, item) for item in items]
+    except TypeError as error:
+        raise ValueError(f"tokens are text or a sequence of ids, not {given!r}") from error
+
+
+def token_id(tokenizer: Tokenizer, given: Any) -> int:
+    """The id of a token: itself, or its name. Raises ValueError for what is neither."""
+    if isinstance(given, str):
+        return tokenizer.id(given)
+    try:
+        if isinstance(given, bool):
+            raise TypeError
+        return index(given)
+    except TypeError as error:
+        raise ValueError(f"a token is an id or a name, not {given!r}") from error
+
+
+def _branches(given: Any) -> list[Branch]:
+    """Raises ValueError for anything but branches, or one given twice."""
+    branches = list(given) if isinstance(given, Iterable) else [given]
+    for branch in branches:
+        if not isinstance(branch, Branch):
+            raise ValueError(f"a branch is wanted, not {branch!r}")
+    if len(set(branches)) != len(branches):
+        raise ValueError("a branch is given twice")
+    return branches
 
 
 @dataclass
 class Start(Operation):
-    """A new root. ``prompt`` is text (control tokens cannot enter this way) or token ids. Gives a Branch."""
+    """A new root. ``prompt`` is text (control tokens cannot enter this way) or tokens. Gives a Branch."""
 
-    prompt: str | Sequence[int]
+    prompt: Tokens
     sampling: Sampling = field(default_factory=Sampling)
 
-    def begin(self, engine: Engine, request: Request) -> None:
-        tokens = engine.tokenizer.encode(self.prompt) if isinstance(self.prompt, str) else list(self.prompt)
-        self.branch = engine.branching.start(request, tokens, self.sampling)
+    def begin(self, machine: Machine, tree: Tree) -> None:
+        prompt, tokenizer = self.prompt, machine.tokenizer
+        tokens = tokenizer.prompt(prompt) if isinstance(prompt, str) else token_ids(tokenizer, prompt)
+        self.branch = machine.branching.start(tree, tokens, self.sampling)
 
-    def result(self, engine: Engine) -> Branch:
+    def result(self, machine: Machine) -> Branch:
         return self.branch
 
 
@@ -42,39 +79,44 @@ class Decode(Operation):
     """
 
     branches: Sequence[Branch]
-    until: Iterable[int | str] = ()
-    stop: Sequence[str] = ()
+    until: str | Iterable[int | str] = ()
+    stop: str | Sequence[str] = ()
     max_tokens: int | None = None
     keep_stop: bool = False
 
-    def begin(self, engine: Engine, request: Request) -> None:
-        if self.max_tokens is not None and self.max_tokens < 0:
+    def begin(self, machine: Machine, tree: Tree) -> None:
+        most = tree.limits.tokens if self.max_tokens is None else index(self.max_tokens)
+        if most < 0:
             raise ValueError(f"max_tokens must not be negative, is {self.max_tokens}")
-        if len(set(self.branches)) != len(self.branches):
-            raise ValueError("a branch is given twice")
-        until = frozenset(engine.tokenizer.id(t) if isinstance(t, str) else t for t in self.until)
-        stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-        for branch in self.branches:
+        until = (self.until,) if isinstance(self.until, str) else self.until or ()
+        ends = frozenset(token_id(machine.tokenizer, one) for one in until)
+        stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        if wrong := [stop for stop in stops if not isinstance(stop, str) or not stop]:
+            raise ValueError(f"a stop is a text that is not empty, not {wrong[0]!r}")
+        self._given = _branches(self.branches)
+        for branch in self._given:
             branch.require("decode")
-            if branch.request is not request:
-                raise ValueError(f"branch {branch.id} belongs to request {branch.request.id}, not {request.id}")
+            if branch.request is not tree:
+                raise ValueError(f"branch {branch.id} belongs to request {branch.request.id}, not {tree.id}")
             if branch.decoding:
                 raise ValueError(f"branch {branch.id} is already decoding")
-            if branch.logits is None and not branch.span.behind:
+            if branch.row is None and not branch.span.behind:
                 raise ValueError(f"branch {branch.id} has no token to go on from: give it some")
-        limit = request.limits.tokens if self.max_tokens is None else self.max_tokens
-        for branch in self.branches:
-            stream = TextStream(engine.tokenizer.decode, stops, self.keep_stop) if stops else None
-            branch.goal, branch.completion = Goal(until, limit, len(branch.generated), stream), None
+        for branch in self._given:
+            stream = TextStream(machine.tokenizer.decode, stops, self.keep_stop) if stops else None
+            branch.goal, branch.completion = Goal(ends, most, len(branch.generated), stream), None
+        self._waited_for = self._given[:]  # without those at the end that are done
 
     def done(self) -> bool:
-        return not any(branch.decoding for branch in self.branches)
+        while self._waited_for and self._waited_for[-1].goal is None:
+            self._waited_for.pop()
+        return not self._waited_for
 
-    def result(self, engine: Engine) -> list[Completion]:
-        return [branch.completion for branch in self.branches if branch.completion]
+    def result(self, machine: Machine) -> list[Completion]:
+        return [branch.completion for branch in self._given if branch.completion]
 
     def needs(self) -> Iterable[Branch]:
-        return (branch for branch in self.branches if branch.decoding)
+        return [branch for branch in self._given if branch.goal]
 
 
 @dataclass
@@ -83,14 +125,14 @@ class Settle(Operation):
 
     branches: Sequence[Branch]
 
-    def begin(self, engine: Engine, request: Request) -> None:
-        for branch in self.branches:
+    def begin(self, machine: Machine, tree: Tree) -> None:
+        for branch in _branches(self.branches):
             branch.require("be computed")
 
     def done(self) -> bool:
         return all(branch.ready or branch.state != "alive" for branch in self.branches)
 
-    def result(self, engine: Engine) -> Sequence[Branch]:
+    def result(self, machine: Machine) -> Sequence[Branch]:
         for branch in self.branches:
             branch.require("be computed")
         return self.branches
@@ -104,45 +146,52 @@ class Extend(Operation):
     """Append given tokens or text to a branch. Gives the branch."""
 
     branch: Branch
-    tokens: str | Sequence[int]
+    tokens: Tokens
 
-    def begin(self, engine: Engine, request: Request) -> None:
+    def begin(self, machine: Machine, tree: Tree) -> None:
+        _branches(self.branch)
         self.branch.require("be extended")
-        tokens = engine.tokenizer.encode(self.tokens) if isinstance(self.tokens, str) else list(self.tokens)
-        engine.branching.extend(self.branch, tokens)
+        machine.branching.extend(self.branch, token_ids(machine.tokenizer, self.tokens))
 
-    def result(self, engine: Engine) -> Branch:
+    def result(self, machine: Machine) -> Branch:
         return self.branch
 
 
 @dataclass
 class Fork(Operation):
-    """Split a branch: one child for each seed (token ids that it begins with), or ``n`` unseeded ones.
+    """Split a branch: one child for each seed (text or tokens that it begins with), or ``n`` unseeded ones.
 
     Costs no computing and no copying: children attend to what the parent wrote. The parent waits until
     they are joined or released. Gives the children.
     """
 
     branch: Branch
-    seeds: int | Sequence[Sequence[int]]
+    seeds: int | Sequence[Tokens]
 
-    def begin(self, engine: Engine, request: Request) -> None:
-        self._seeds = [()] * self.seeds if isinstance(self.seeds, int) else list(self.seeds)
+    def begin(self, machine: Machine, tree: Tree) -> None:
+        _branches(self.branch)
         self.branch.require("fork")
         limits = self.branch.request.limits
-        if not self._seeds:
+        try:
+            width = index(self.seeds)  # type: ignore[arg-type]
+            seeds: list[list[int]] = [[]] * min(width, limits.width)
+        except TypeError:
+            seeds = [token_ids(machine.tokenizer, seed) for seed in self.seeds]  # type: ignore[union-attr]
+            width = len(seeds)
+        if width < 1:
             raise ValueError(f"a fork needs at least one branch, is asked for {self.seeds}")
-        if len(self._seeds) > limits.width:
-            raise ValueError(f"{len(self._seeds)} branches asked for, the limit on width is {limits.width}")
+        if width > limits.width:
+            raise ValueError(f"{width} branches asked for, the limit on width is {limits.width}")
         if self.branch.depth >= limits.depth:
             raise ValueError(f"branch {self.branch.id} is {self.branch.depth} forks deep, the limit is {limits.depth}")
+        self._seeds = seeds
 
     def done(self) -> bool:
         return self.branch.ready or self.branch.state != "alive"
 
-    def result(self, engine: Engine) -> list[Branch]:
+    def result(self, machine: Machine) -> list[Branch]:
         self.branch.require("fork")
-        return engine.branching.fork(self.branch, self._seeds)
+        return machine.branching.fork(self.branch, self._seeds)
 
     def needs(self) -> Iterable[Branch]:
         return (self.branch,)
@@ -160,25 +209,25 @@ class Join(Operation):
     parent: Branch
     branches: Sequence[Branch]
     how: str | JoinRule = "stitch"
-    then: Sequence[int] = ()
+    then: Tokens = ()
     keep: bool = False
 
-    def begin(self, engine: Engine, request: Request) -> None:
+    def begin(self, machine: Machine, tree: Tree) -> None:
         if isinstance(self.how, str) and self.how not in JOINS:
             raise ValueError(f"no join is called {self.how!r}; there are {', '.join(JOINS)}")
         self._rule = JOINS[self.how] if isinstance(self.how, str) else self.how
-        if not self.branches:
-            raise ValueError("a join needs at least one branch")
-        if len(set(self.branches)) != len(self.branches):
-            raise ValueError("a branch is given twice")
-        self._check()
+        _branches(self.parent)
         # By their place in the tree, whatever order they finished or were named in: a join is deterministic (F64).
-        self._branches = sorted(self.branches, key=lambda branch: branch.path)
+        self._branches = sorted(_branches(self.branches), key=lambda branch: branch.path)
+        if not self._branches:
+            raise ValueError("a join needs at least one branch")
+        self._check()
+        self._then = token_ids(machine.tokenizer, self.then)
 
     def _check(self) -> None:
         if self.parent.state != "alive":
             raise ValueError(f"branch {self.parent.id} was {self.parent.state}: nothing can be joined to it")
-        for branch in self.branches:
+        for branch in self._branches:
             branch.require("be joined")
             if branch.parent is not self.parent:
                 raise ValueError(f"branch {branch.id} is not a child of branch {self.parent.id}")
@@ -190,9 +239,9 @@ class Join(Operation):
             return True  # the result says what is wrong
         return self.parent.request.held and all(branch.ready for branch in self.needs())
 
-    def result(self, engine: Engine) -> Branch:
+    def result(self, machine: Machine) -> Branch:
         self._check()
-        return engine.branching.join(self.parent, self._branches, self._rule, list(self.then), self.keep)
+        return machine.branching.join(self.parent, self._branches, self._rule, self._then, self.keep)
 
     def needs(self) -> Iterable[Branch]:
         return self._branches if self._rule in READ_KV else ()
@@ -204,9 +253,9 @@ class Release(Operation):
 
     branches: Sequence[Branch]
 
-    def begin(self, engine: Engine, request: Request) -> None:
-        for branch in self.branches:
-            engine.branching.close(branch, "released")
+    def begin(self, machine: Machine, tree: Tree) -> None:
+        for branch in _branches(self.branches):
+            machine.branching.close(branch, "released")
 
 
 @dataclass
@@ -215,21 +264,21 @@ class All(Operation):
 
     programs: Sequence[Program]
 
-    def begin(self, engine: Engine, request: Request) -> None:
-        self._engine = engine
-        self._tasks = [Task(program, request) for program in self.programs]
+    def begin(self, machine: Machine, tree: Tree) -> None:
+        self._machine = machine
+        self._tasks = [Task(program, tree) for program in self.programs]
 
     def done(self) -> bool:
         try:
             for task in self._tasks:
-                task.advance(self._engine)
+                task.advance(self._machine)
         except Exception:
             for task in self._tasks:
                 task.close()
             raise
         return all(task.finished for task in self._tasks)
 
-    def result(self, engine: Engine) -> list[object]:
+    def result(self, machine: Machine) -> list[object]:
         return [task.value for task in self._tasks]
 
     def needs(self) -> Iterable[Branch]:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import Any, Protocol
 
-from ..kv.span import Span
 from ..model.tokenizer import Tokenizer
-from .branch import Branch, Cost, Limits
+from .branch import Branch, Limits, Tree
+from .branching import Branching
+from .events import Log
 
-if TYPE_CHECKING:
-    from .commits import Commit
-    from .engine import Engine
+
+class Machine(Protocol):
+    """What an operation may use: of an engine, or of whatever else runs programs."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def branching(self) -> Branching: ...
+
+    @property
+    def log(self) -> Log: ...
 
 
 class Operation:
@@ -20,13 +31,13 @@ class Operation:
     ``needs`` names the branches that the engine must compute or decode until then.
     """
 
-    def begin(self, engine: Engine, request: Request) -> None:
+    def begin(self, machine: Machine, tree: Tree) -> None:
         """Raises ValueError if it cannot be done; nothing has changed then."""
 
     def done(self) -> bool:
         return True
 
-    def result(self, engine: Engine) -> Any:
+    def result(self, machine: Machine) -> Any:
         return None
 
     def needs(self) -> Iterable[Branch]:
@@ -39,13 +50,13 @@ Program = Generator[Operation, Any, Any]
 class Task:
     """A running program: it advances as far as its operations are done, and never blocks."""
 
-    def __init__(self, program: Program, request: Request) -> None:
-        self.program, self.request = program, request
+    def __init__(self, program: Program, tree: Tree) -> None:
+        self.program, self.tree = program, tree
         self.operation: Operation | None = None
         self.finished = False
         self.value: Any = None
 
-    def advance(self, engine: Engine) -> None:
+    def advance(self, machine: Machine) -> None:
         """Go on until an operation has to wait.
 
         An error of an operation is raised inside the program, where it was asked for; what the program
@@ -56,10 +67,10 @@ class Task:
             try:
                 if self.operation and error is None:
                     if not began:
-                        self.operation.begin(engine, self.request)
+                        self.operation.begin(machine, self.tree)
                     if not self.operation.done():
                         return
-                    value = self.operation.result(engine)
+                    value = self.operation.result(machine)
             except Exception as caught:
                 error = caught
             try:
@@ -76,44 +87,27 @@ class Task:
         self.program.close()
 
 
-class Request:
-    """Owns its branches; is admitted, preempted, ended as a whole.
-
-    Its KV is in one of three conditions:
-        held        every branch holds its view and its open span
-        restoring   ``kept`` holds what is there of all that they need, the rest is being computed
-        neither     it waits, or was preempted, and holds nothing
-    """
+class Request(Tree):
+    """A tree, and who drives it: a program, or a user by hand, one operation at a time."""
 
     def __init__(self, id: int, limits: Limits, tokenizer: Tokenizer, program: Program | None) -> None:
-        self.id, self.limits, self.tokenizer = id, limits, tokenizer
+        super().__init__(id, limits, tokenizer)
         self.task = Task(program, self) if program else None
-        self.branches: list[Branch] = []
-        self.held = False
-        self.kept: dict[Span, int] | None = None  # span -> how many of its first tokens are held
-        self.growing: Span | None = None  # a sealed span that got blocks in this step, not yet written
-        self.commits: list[Commit] = []  # states that one can go back to
-        self.cost = Cost()
-        self.state = "running"  # then "finished", "failed", "aborted"
         self.error: Exception | None = None
-        self.by_hand = program is None  # a user drives it, one operation at a time
+        self.by_hand = program is None
         self.hand_error: Exception | None = None  # of the operation under way
 
     def __repr__(self) -> str:
         return f"Request({self.id}, {self.state}, branches={len(self.branches)})"
 
-    @property
-    def alive(self) -> list[Branch]:
-        return [branch for branch in self.branches if branch.state == "alive"]
-
-    @property
-    def resident(self) -> bool:
-        return self.held or self.kept is not None
-
     def needed(self) -> list[Branch]:
         """Branches with something to compute that somebody waits for, each once, in order of birth."""
-        wanted = set(self.task.needs()) if self.task else set()
-        return [branch for branch in self.alive if branch in wanted and branch.span.behind]
+        if self.task is None:
+            return []
+        wanted = [b for b in self.task.needs() if b.span.written < len(b.span.tokens) and b.state == "alive"]
+        if any(one.id >= next.id for one, next in pairwise(wanted)):
+            wanted = sorted(set(wanted), key=lambda branch: branch.id)
+        return wanted
 
     @property
     def idle(self) -> bool:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from ..ops import Operations, reference
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,14 @@ class Sampling:
         if not 0 <= self.logprobs <= 100:
             raise ValueError(f"logprobs must be in 0..100, is {self.logprobs}")
 
-    def generator(self, path: Sequence[int]) -> random.Random:
-        """The generator of the branch at ``path`` (its number among the children, from the root down)."""
-        return random.Random(f"{self.seed}/{'/'.join(map(str, path))}")
+    def key(self, path: Sequence[int]) -> int:
+        """The key of the random numbers of the branch at ``path`` (its number among the children, from the root
+        down): 64 bits in which seed and path are mixed."""
+        text = f"{self.seed}/{'/'.join(map(str, path))}"
+        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A sampled token: its id, log-probability (of the plain softmax) and the likeliest alternatives."""
 
     id: int
@@ -56,61 +62,63 @@ class Token:
     alternatives: tuple[tuple[int, float], ...] = ()
 
 
-def together(rows: Sequence[Tensor]) -> Tensor:
-    """Rows [V] as one tensor [M, V]: without a copy where they lie one after the other, as a step leaves them."""
-    first, size = rows[0], len(rows[0])
-    memory, begin, step = first.untyped_storage().data_ptr(), first.data_ptr(), size * first.itemsize
-    for number, row in enumerate(rows):
-        if row.data_ptr() != begin + number * step or row.untyped_storage().data_ptr() != memory:
-            return torch.stack(list(rows))
-    return first.as_strided((len(rows), size), (size, 1))
+def uniforms(keys: Sequence[int], drawn: Sequence[int]) -> npt.NDArray[np.float64]:
+    """For each key the uniform number in [0, 1) that comes after ``drawn`` others.
+
+    A function of key and count (SplitMix64: Steele, Lea and Flood 2014), so a generator is two integers: nothing
+    to copy for a fork or a commit, and all branches' numbers come from one call.
+    """
+    with np.errstate(over="ignore"):
+        z = np.array(keys, np.uint64) + (np.array(drawn, np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    uniform: npt.NDArray[np.float64] = (z >> np.uint64(11)) * 2.0**-53
+    return uniform
 
 
-def sample(logits: Tensor, params: Sequence[Sampling], uniforms: Sequence[float]) -> list[Token]:
-    """One token for each row, by inverting the cumulative distribution at the row's own uniform number.
+Row = tuple[Tensor, int]  # logits [M, V] of a step, and which of its rows
 
-    The number is drawn by the caller from the branch's generator, so that who else is in the batch
-    changes nothing.
+
+def together(rows: Sequence[Row]) -> Tensor:
+    """The rows as one tensor [M, V]: without a copy where they are all that a step left, in its order."""
+    whole, numbers = rows[0][0], [number for _, number in rows]
+    if any(tensor is not whole for tensor, _ in rows):
+        return torch.stack([tensor[number] for tensor, number in rows])
+    return whole if numbers == list(range(len(whole))) else whole[numbers]
+
+
+def sample(
+    logits: Tensor, params: Sequence[Sampling], drawn: Sequence[float], ops: Operations = reference
+) -> list[Token]:
+    """One token for each row, by inverting the cumulative distribution at the row's own uniform number (which is
+    ignored where temperature is 0), so that who else is in the batch changes nothing.
 
     logits  [M, vocab_size]
     Raises ValueError if a row holds NaN or +inf: there is nothing to choose from.
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    logprobs = logits.log_softmax(-1)  # [M, V]
-    chosen = logits.argmax(-1)  # [M]
-    picked = logprobs.gather(1, chosen[:, None])[:, 0].tolist()
-    if not all(map(math.isfinite, picked)):  # a NaN or +inf makes its whole row NaN
+    if any(p.temperature for p in params):
+        temperature, top_p, min_p, uniform = (
+            torch.from_numpy(np.array(column, dtype=np.float64))  # [M]
+            for column in ([p.temperature for p in params], [p.top_p for p in params], [p.min_p for p in params], drawn)
+        )
+        top_k = torch.from_numpy(np.array([p.top_k for p in params], dtype=np.int64))
+    else:
+        temperature = top_p = min_p = uniform = torch.zeros(len(params), dtype=torch.float64)
+        top_k = torch.zeros(len(params), dtype=torch.int64)
+    chosen, picked = (x.tolist() for x in ops.sample(logits, temperature, top_k, top_p, min_p, uniform))
+    if min(chosen) < 0:
         raise ValueError("the model's logits hold NaN or infinity")
-    warm = [row for row, p in enumerate(params) if p.temperature > 0]
-    if warm:
-        some = [params[row] for row in warm]
-        u = torch.tensor([uniforms[row] for row in warm], dtype=torch.float64)
-        chosen[warm] = _draw(logits[warm].double().cpu(), some, u).to(chosen.device)
-        picked = logprobs.gather(1, chosen[:, None])[:, 0].tolist()
-    wide = max((p.logprobs for p in params), default=0)
+    wide = max(p.logprobs for p in params)
     if not wide:
-        return [Token(*pair) for pair in zip(chosen.tolist(), picked, strict=True)]
+        return list(map(Token, chosen, picked))
+    # In double precision, as the operation has it; of one token there is one number, wherever it stands.
+    logprobs = logits.double().log_softmax(-1)  # [M, V]
+    same = logprobs.gather(1, torch.tensor(chosen, device=logits.device)[:, None])[:, 0].tolist()
     top = logprobs.topk(min(wide, logits.shape[1]), -1)
-    listed = zip(chosen.tolist(), picked, top.indices.tolist(), top.values.tolist(), params, strict=True)
-    return [Token(id, lp, tuple(zip(ids, lps, strict=True))[: p.logprobs]) for id, lp, ids, lps, p in listed]
-
-
-def _draw(logits: Tensor, params: Sequence[Sampling], u: Tensor) -> Tensor:
-    """logits [M, V] float64, u [M] in [0, 1) -> [M] int64"""
-
-    def column(name: str) -> Tensor:
-        return torch.tensor([getattr(p, name) for p in params], dtype=torch.float64)[:, None]  # [M, 1]
-
-    # A stable sort: equal logits keep the order of their ids, whatever the batch.
-    logits, order = (logits / column("temperature")).sort(dim=-1, descending=True, stable=True)
-    rank = torch.arange(logits.shape[1])
-    top_k = column("top_k")
-    logits = logits.masked_fill((rank >= top_k) & (top_k > 0), -math.inf)
-    p = logits.softmax(-1)
-    # Probability before each token: the first token always stays, even if it alone exceeds top_p.
-    p = p.masked_fill(p.cumsum(-1) - p >= column("top_p"), 0)
-    p = p.masked_fill(p < column("min_p") * p[:, :1], 0)
-    edge = p.cumsum(-1)
-    index = torch.searchsorted(edge, u[:, None] * edge[:, -1:], right=True)[:, 0]  # [M]
-    last = (p > 0).sum(-1) - 1  # rounding must not pick a token that was cut
-    return order.gather(1, torch.minimum(index, last)[:, None])[:, 0]
+    tokens = []
+    for row, (ids, listed) in enumerate(zip(top.indices.tolist(), top.values.tolist(), strict=True)):
+        many = params[row].logprobs
+        alternatives = tuple(zip(ids[:many], listed[:many], strict=True))
+        tokens.append(Token(chosen[row], same[row] if many else picked[row], alternatives))
+    return tokens

@@ -8,19 +8,20 @@ is behind again. So prefill, chunked prefill, decode and recomputation are not t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..kv.cache import KVCache
 from ..kv.pool import PoolFull
-from ..kv.span import Piece, Span, View, ancestry
-from .branch import Branch, let_go
+from ..kv.span import Piece, Span, View
+from .branch import Branch
 from .branching import written
+from .commits import Commits
 from .events import Log
 from .request import Request
+from .residency import Residency
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """Compute tokens ``start:stop`` of a span under its view; ``branch``: whose open span it is, if one's."""
 
     request: Request
@@ -28,98 +29,86 @@ class Job:
     view: View
     start: int
     stop: int
-    branch: Branch | None = None
+    branch: Branch | None
 
 
 class Scheduler:
     """Admits requests in order of arrival, picks jobs, makes room.
 
-    The oldest request always gets on: it may take the blocks of idle ones and of younger ones, who
+    The oldest request always gets on: it may take the blocks of resting ones and of younger ones, who
     compute what they lost again later. So no two can wait for each other (F31, F35). A request that
     does not even fit alone gets a ValueError with the numbers.
+
+    A step looks at the active requests only: trees that a user keeps, however many, cost nothing until they
+    are driven again.
+
+    requests  all that have not ended, by number
+    active    of these, those with an operation under way
+    resting   of the others, those that hold blocks, the longest unused first
     """
 
-    def __init__(self, kv: KVCache, max_batch_tokens: int, log: Log) -> None:
-        self.kv, self.max_batch_tokens = kv, max_batch_tokens
-        self.requests: list[Request] = []  # in order of arrival
+    def __init__(self, kv: KVCache, residency: Residency, commits: Commits, max_batch_tokens: int, log: Log) -> None:
+        self.kv, self.residency, self.commits, self.max_batch_tokens = kv, residency, commits, max_batch_tokens
+        self.requests: dict[int, Request] = {}
+        self.active: dict[int, Request] = {}
+        self.resting: dict[int, Request] = {}
         self._log = log
+
+    # Who is there
+
+    def enter(self, request: Request) -> None:
+        self.requests[request.id] = request
+        if request.task:
+            self.wake(request)
+
+    def wake(self, request: Request) -> None:
+        """An operation of it is under way."""
+        self.active[request.id] = request
+        self.resting.pop(request.id, None)
+
+    def rest(self, request: Request) -> None:
+        """Nobody waits for anything of it any more; it keeps its blocks until others need them."""
+        self.active.pop(request.id, None)
+        self.resting.pop(request.id, None)
+        if request.resident and request.id in self.requests:
+            self.resting[request.id] = request
+
+    def leave(self, request: Request) -> None:
+        """It has ended."""
+        self.give_up(request)
+        for known in (self.requests, self.active, self.resting):
+            known.pop(request.id, None)
+
+    def in_order(self) -> list[Request]:
+        """The active requests, the oldest first."""
+        return [self.active[number] for number in sorted(self.active)]
 
     # Who holds blocks
 
-    def admit(self) -> None:
-        """Let waiting requests in, first come first served, while there is room for what they need."""
-        for request in self.requests:
-            if request.resident or request.idle or not request.alive:
-                continue
-            busy = [other for other in self.requests if other.resident and not other.idle]
-            # One block more for every branch that is decoding, else the newcomer is thrown out at once.
-            margin = sum(len(other.needed()) for other in (*busy, request))
-            if busy and self._missing(request) + margin > self.kv.available:
-                return
-            self.take_up(request)
-
-    def _missing(self, request: Request) -> int:
-        """Blocks that a request needs and that are not there."""
-        pool = self.kv.pool
-        open_spans = {branch.span: len(branch.span.tokens) for branch in request.alive}
-        needed = ancestry(piece for branch in request.alive for piece in branch.view) | open_spans
-        return sum(max(0, pool.blocks_for(stop) - len(span.blocks)) for span, stop in needed.items())
-
-    def take_up(self, request: Request) -> None:
-        """Hold what is still there of what the request needs; the rest will be computed."""
-        request.kept = {}
-        self._keep_more(request, {branch.span: branch.span.written for branch in request.alive})
-        behind = self._behind(request)
-        self._log.emit("admitted", request, restore=sum(stop - span.written for span, stop in behind.items()))
-        self._hold_if_complete(request)
-
-    def _behind(self, request: Request) -> dict[Span, int]:
-        """Sealed spans of which tokens are missing, each after those that it depends on."""
-        needed = ancestry(piece for branch in request.alive for piece in branch.view)
-        self._keep_more(request, needed)
-        return {span: stop for span, stop in needed.items() if span.written < stop}
-
-    def _keep_more(self, request: Request, needed: dict[Span, int]) -> None:
-        """Hold also what someone else has computed of it in the meantime."""
-        assert request.kept is not None
-        for span, stop in needed.items():
-            before, now = request.kept.get(span, 0), min(stop, span.written)
-            if now > before:
-                self.kv.hold((Piece(span, 0, now),))
-                self.kv.drop((Piece(span, 0, before),))
-                request.kept[span] = now
-
-    def _hold_if_complete(self, request: Request) -> bool:
-        """From keeping single spans to every branch holding its own view."""
-        if request.kept is None or self._behind(request):
-            return request.held
-        for branch in request.alive:
-            self.kv.hold((*branch.view, Piece(branch.span, 0, branch.span.written)))
-        self._let_go_kept(request)
-        request.held = True
-        return True
-
-    def _let_go_kept(self, request: Request) -> None:
-        if request.growing:
-            self.kv.shrink(request.growing)
-        for span, stop in (request.kept or {}).items():
-            self.kv.drop((Piece(span, 0, stop),))
-        request.kept = request.growing = None
-
     def give_up(self, request: Request) -> None:
         """Let go of all blocks of a request. Its spans know how to be computed again."""
-        if request.held:
-            for branch in request.alive:
-                let_go(self.kv, branch)
-        self._let_go_kept(request)
-        for commit in request.commits:
-            commit.let_go(self.kv)
-        request.held = False
+        self.residency.give_up(request)
+        self.commits.forget_all(request)
+        self.resting.pop(request.id, None)
 
-    def _preempt(self, request: Request) -> None:
+    def preempt(self, request: Request) -> None:
         blocks = self.kv.pool.free
         self.give_up(request)
         self._log.emit("preempted", request, freed=self.kv.pool.free - blocks)
+
+    def admit(self, order: Iterable[Request]) -> None:
+        """Let waiting requests in, first come first served, while there is room for what they need."""
+        margin: int | None = None  # one block more for every branch that is computing, else a newcomer is out at once
+        for request in order:
+            if request.resident or not request.living:
+                continue
+            if margin is None:
+                margin = sum(len(other.needed()) for other in order if other.resident)
+            rows = len(request.needed())
+            if margin and self.residency.missing(request) + margin + rows > self.kv.available:
+                return
+            margin += rows
+            self.residency.take_up(request)
 
     def room(self, request: Request, span: Span, tokens: int) -> bool:
         """Grow a span of ``request``, at the cost of others if need be. False: the request itself had to
@@ -129,7 +118,7 @@ class Scheduler:
                 self.kv.grow(span, tokens)
                 return True
             except PoolFull as full:
-                if self._forget_oldest_commit():
+                if self.commits.forget_oldest():
                     continue
                 victim = self._victim(request)
                 if victim is None:
@@ -137,35 +126,28 @@ class Scheduler:
                         f"request {request.id} does not fit: {full} while it is alone in the pool "
                         f"({self.kv.pool.block_size} tokens a block); give the engine more blocks"
                     ) from full
-                self._preempt(victim)
+                self.preempt(victim)
                 if victim is request:
                     return False
 
-    def _forget_oldest_commit(self) -> bool:
-        """What is kept only to go back to gives way first."""
-        held = [commit for request in self.requests for commit in request.commits if commit.held]
-        for commit in held[:1]:
-            commit.let_go(self.kv)
-        return bool(held)
-
     def _victim(self, request: Request) -> Request | None:
-        others = [other for other in self.requests if other.resident and other is not request]
-        idle = [other for other in others if other.idle]
-        if idle:
-            return idle[-1]
-        younger = [other for other in others if other.id > request.id]
-        if younger:
-            return younger[-1]
+        for resting in self.resting.values():
+            return resting
+        others = [other for other in self.active.values() if other.resident and other is not request]
+        youngest = max(others, key=lambda other: other.id, default=None)
+        if youngest and youngest.id > request.id:
+            return youngest
         return request if others else None
 
     # What to compute
 
     def jobs(self, fail: Callable[[Request, Exception], None]) -> list[Job]:
         """The step's work, with room made for it: decoding branches first, then longer runs in chunks."""
-        self.admit()
+        order = self.in_order()
+        self.admit(order)
         chosen: list[Job] = []
         try:
-            self._choose(chosen, fail)
+            self._choose(self._wishes(order, fail), chosen, fail)
         except BaseException:  # Ctrl-C: what was taken and will not be written to goes back
             self.undo(chosen)
             raise
@@ -177,50 +159,58 @@ class Scheduler:
             self.kv.shrink(job.span)
             job.request.growing = None
 
-    def _choose(self, chosen: list[Job], fail: Callable[[Request, Exception], None]) -> None:
-        budget = self.max_batch_tokens
-        for job in sorted(self._wishes(fail), key=lambda job: job.stop - job.start > 1):  # stable: oldest first
-            request, span = job.request, job.span
-            if budget == 0 or not request.resident or any(job.span is other.span for other in chosen):
+    def _wishes(self, order: Iterable[Request], fail: Callable[[Request, Exception], None]) -> list[Job]:
+        """What all would have computed: single tokens first, then longer runs; of each the oldest first."""
+        single: list[Job] = []
+        longer: list[Job] = []
+        for request in order:
+            if not request.resident:
                 continue
-            stop = min(job.stop, job.start + budget)
             try:
-                if not self.room(request, span, stop):
+                if request.held or self.residency.complete(request):
+                    for branch in request.needed():
+                        span = branch.span
+                        if not span.written and not branch.view.pieces and not span.blocks:
+                            span = self._adopt_prefix(branch)
+                        start, stop = span.written, len(span.tokens)
+                        (single if stop - start == 1 else longer).append(
+                            Job(request, span, branch.view, start, stop, branch)
+                        )
+                else:  # the first; those after it depend on it
+                    span, stop = next(iter(self.residency.behind(request).items()))
+                    stop = self.kv.whole_blocks(span, stop)
+                    longer.append(Job(request, span, span.view, span.written, stop, None))
+            except Exception as error:
+                fail(request, error)
+        return single + longer
+
+    def _choose(self, wishes: Iterable[Job], chosen: list[Job], fail: Callable[[Request, Exception], None]) -> None:
+        budget, size = self.max_batch_tokens, self.kv.pool.block_size
+        spans: set[Span] = set()  # what two restore is computed once
+        for job in wishes:
+            if budget <= 0:
+                return
+            request, span, start, stop = job.request, job.span, job.start, job.stop
+            if not request.resident or span in spans:
+                continue
+            if stop - start > budget:
+                stop = start + budget
+                if job.branch is None:  # by whole blocks (see Residency), one at least: else it might never be its turn
+                    stop = min(job.stop, max(stop // size, start // size + 1) * size)
+                job = job._replace(stop=stop)  # noqa: PLW2901
+            try:
+                if stop > len(span.blocks) * size and not self.room(request, span, stop):
                     continue
             except Exception as error:
                 fail(request, error)
                 continue
             if job.branch is None:
                 request.growing = span
-            chosen.append(Job(request, span, job.view, job.start, stop, job.branch))
-            budget -= stop - job.start
+            spans.add(span)
+            chosen.append(job)
+            budget -= stop - start
 
-    def _wishes(self, fail: Callable[[Request, Exception], None]) -> Iterable[Job]:
-        wishes: list[Job] = []
-        for request in list(self.requests):
-            if not request.resident:
-                continue
-            try:
-                if self._hold_if_complete(request):
-                    wishes.extend(self._branch_jobs(request))
-                else:
-                    wishes.extend(self._restore_jobs(request))
-            except Exception as error:
-                fail(request, error)
-        return wishes
-
-    def _branch_jobs(self, request: Request) -> Iterable[Job]:
-        for branch in request.needed():
-            if not branch.view and not branch.span.written and not branch.span.blocks:
-                self._adopt_prefix(branch)
-            yield Job(request, branch.span, branch.view, branch.span.written, len(branch.span.tokens), branch)
-
-    def _restore_jobs(self, request: Request) -> Iterable[Job]:
-        for span, stop in self._behind(request).items():
-            yield Job(request, span, span.view, span.written, stop)
-            return  # the next one depends on it
-
-    def _adopt_prefix(self, branch: Branch) -> None:
+    def _adopt_prefix(self, branch: Branch) -> Span:
         """Begin a root on what the cache knows. Looked up and held before anything is allocated, so that
         room for the rest is not made by evicting just this (F15), and only once it is computed (F12)."""
         view = self.kv.match(branch.span.tokens)
@@ -228,26 +218,26 @@ class Scheduler:
             self.kv.hold(view)
             branch.view = view
             branch.span = Span(len(view), view, branch.span.tokens[len(view) :], branch.span.id)
-            branch.request.cost.add(reused=len(view))
-            self._log.emit("cached", branch.request, branch, cached=len(view), **written(branch))
+            branch.request.cost.reused += len(view)
+            more = written(branch) if self._log.on else {}
+            self._log.emit("cached", branch.request, branch, cached=len(view), **more)
+        return branch.span
 
     def computed(self, job: Job) -> None:
         """Book a job that was done."""
-        span, request, branch, count = job.span, job.request, job.branch, job.stop - job.start
-        again = max(0, min(job.stop, span.peak) - job.start)
-        span.peak = max(span.peak, job.stop)
-        if branch and branch.sampled_at is not None and job.start <= branch.sampled_at < job.stop:
+        request, span, _, start, stop, branch = job
+        count = stop - start
+        if start < span.again:
+            request.cost.recomputed += min(stop, span.again) - start
+        span.again, span.peak = max(span.again, stop), max(span.peak, stop)
+        if branch and branch.sampled_at is not None and start <= branch.sampled_at < stop:
             branch.sampled_at = None
             count -= 1
-        request.cost.add(recomputed=again, prefilled=count)
+        request.cost.prefilled += count
         if branch is None:
-            self._restored(request, span)
-        elif span.causal and job.stop - job.start > 1:
+            self.residency.restored(request, span)
+        elif span.causal and stop - start > 1:
             self.kv.remember(job.view + (self.kv.full_blocks(span),))
-        blocks = self.kv.blocks(Piece(span, job.start, job.stop))
-        self._log.emit("computed", request, branch, span=span.id, start=job.start, stop=job.stop, blocks=blocks)
-
-    def _restored(self, request: Request, span: Span) -> None:
-        """A sealed span was brought further for a restoring request: the new blocks are the request's."""
-        assert request.kept is not None
-        request.kept[span], request.growing = span.written, None
+        if self._log.on:
+            blocks = self.kv.blocks(Piece(span, start, stop))
+            self._log.emit("computed", request, branch, span=span.id, start=start, stop=stop, blocks=blocks)

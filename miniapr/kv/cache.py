@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 import numpy as np
 
 from ..ops.plan import AttentionPlan, PlanBuilder
 from .pool import BlockPool, PoolFull
-from .prefix import Node, PrefixTree
+from .prefix import PrefixTree
 from .span import Piece, Span, View
 
 
@@ -34,17 +35,25 @@ class KVCache:
     # Holding
 
     def blocks(self, piece: Piece) -> list[int]:
-        return piece.span.blocks[piece.start // self.pool.block_size : self.pool.blocks_for(piece.stop)]
+        size = self.pool.block_size
+        return piece.span.blocks[piece.start // size : -(-piece.stop // size)]
 
-    def hold(self, pieces: Iterable[Piece]) -> None:
+    def hold(self, pieces: Iterable[Piece], times: int = 1) -> None:
+        """``times`` more holders of every piece."""
+        blocks: list[int] = []
         for piece in pieces:
             if piece.stop > piece.span.written:
                 raise RuntimeError(f"{piece} is held, but only {piece.span.written} of its tokens are there")
-            self.pool.retain(self.blocks(piece))
+            blocks += self.blocks(piece)
+        self.pool.retain(blocks, times)
 
     def drop(self, pieces: Iterable[Piece]) -> None:
+        blocks: list[int] = []
+        spans: dict[Span, None] = {}
         for piece in pieces:
-            self._release(piece.span, self.blocks(piece))
+            blocks += self.blocks(piece)
+            spans[piece.span] = None
+        self._release(spans, blocks)
 
     def keep(self, view: View) -> None:
         """Hold a view for a commit: as ``hold``, and counted apart, so that it can be told from what branches read."""
@@ -59,16 +68,21 @@ class KVCache:
 
     def drop_open(self, span: Span) -> None:
         """Let go of a whole open span, blocks that were taken and not yet written included."""
-        self._release(span, span.blocks)
+        self._release((span,), span.blocks)
 
-    def _release(self, span: Span, blocks: Sequence[int]) -> None:
-        freed = self.pool.release(list(blocks))
-        if not freed:
-            return
-        if self.pool.refs[span.blocks[-freed:]].any():
-            raise RuntimeError(f"{span} lost blocks in its middle: every view must hold it from its beginning")
-        del span.blocks[-freed:]
-        span.written = min(span.written, len(span.blocks) * self.pool.block_size)
+    def _release(self, spans: Iterable[Span], blocks: Sequence[int]) -> None:
+        """One holder less of each of these spans' blocks; what nobody holds any more, its span forgets."""
+        freed = self.pool.release(blocks)
+        for span in spans:
+            self.tree.wake(span)
+            there = len(span.blocks)
+            while freed and there and not self.pool.refs[span.blocks[there - 1]]:
+                there, freed = there - 1, freed - 1
+            if there < len(span.blocks):
+                del span.blocks[there:]
+                span.written = min(span.written, there * self.pool.block_size)
+        if freed:
+            raise RuntimeError(f"{freed} blocks were lost in the middle of a span: a view holds it from its beginning")
 
     # Room
 
@@ -83,7 +97,7 @@ class KVCache:
         """Give back blocks that ``grow`` took and nothing was written to (a step that failed)."""
         spare = span.blocks[self.pool.blocks_for(span.written) :]
         if spare:
-            self._release(span, spare)
+            self._release((span,), spare)
 
     @property
     def reclaimable(self) -> int:
@@ -95,34 +109,34 @@ class KVCache:
         return self.pool.free + self.reclaimable
 
     def make_room(self, blocks: int) -> int:
-        """Forget least recently used prefixes that no branch reads until ``blocks`` are free; raises PoolFull."""
+        """Forget least recently used prefixes that no branch reads until ``blocks`` are free; raises PoolFull.
+        Returns how many were forgotten."""
+        if blocks <= self.pool.free:
+            return 0
         if blocks > self.available:
             raise PoolFull(f"{blocks} blocks wanted, {self.available} of {len(self.pool)} available")
         evicted = 0
         while self.pool.free < blocks:
-            leaf, held = self._next_leaf()
-            self.tree.remove(leaf)
-            self._tree_refs[held] -= 1
-            self.drop((leaf.piece,) if leaf.piece else ())
+            piece = self.tree.next_leaf(self._idle)
+            assert piece is not None, "blocks that only the tree holds are in none of its leaves"
+            self._tree_refs[self.blocks(piece)] -= 1
+            self.drop((piece,))
             evicted += 1
         self.evictions += evicted
         return evicted
 
-    def _next_leaf(self) -> tuple[Node, list[int]]:
-        """The least recently used leaf with blocks that only the tree holds; if there is none, the least recently
-        used one: its blocks stay with who reads them, and it uncovers an edge above that nobody reads."""
-        leaves = [(leaf, self.blocks(leaf.piece) if leaf.piece else []) for leaf in self.tree.leaves()]
-        idle = ((leaf, held) for leaf, held in leaves if (self.pool.refs[held] == self._tree_refs[held]).any())
-        return next(idle, leaves[0])
+    def _idle(self, piece: Piece) -> bool:
+        """Whether forgetting it frees a block: one that only the tree holds."""
+        held = self.blocks(piece)
+        return bool((self.pool.refs[held] == self._tree_refs[held]).any())
 
     def flush(self) -> None:
         """Forget every cached prefix: after a change of weights their KV is another model's (F18)."""
-        for node in list(self.tree):
-            assert node.piece is not None
-            self._tree_refs[self.blocks(node.piece)] -= 1
         nodes, self.tree = list(self.tree), PrefixTree()
-        for node in reversed(nodes):  # children before parents: a span is freed from its end
-            self.drop((node.piece,) if node.piece else ())
+        pieces = [node.piece for node in nodes if node.piece is not None]
+        for piece in pieces:
+            self._tree_refs[self.blocks(piece)] -= 1
+        self.drop(reversed(pieces))  # children before parents: a span is freed from its end
 
     # Prefixes
 
@@ -132,8 +146,10 @@ class KVCache:
 
     def remember(self, view: View) -> None:
         """Offer a view to the tree; only its causal beginning is taken, and only if all of it is there."""
+        if not self.reuse_prefixes:
+            return
         pieces = view.causal_prefix.pieces
-        if not self.reuse_prefixes or any(piece.stop > piece.span.written for piece in pieces):
+        if any(piece.stop > piece.span.written for piece in pieces):
             return
         hold, drop = self.tree.insert(pieces)
         for piece in hold:
@@ -147,31 +163,44 @@ class KVCache:
         """What of an open span may be shared: the tail is still being written, and a block that two hold never is."""
         return Piece(span, 0, span.written // self.pool.block_size * self.pool.block_size)
 
+    def whole_blocks(self, span: Span, stop: int) -> int:
+        """``stop``, or beyond it up to where a block of the span is complete, or as full as it ever was.
+
+        What is computed again is computed as far as that: somebody else who knows these tokens may hold the block
+        as soon as it is there, and nobody may write to it then.
+        """
+        size = self.pool.block_size
+        return max(stop, min(-(-stop // size) * size, span.peak))
+
     # What a forward pass needs
 
-    def slots(self, span: Span, start: int, stop: int) -> list[int]:
-        """Where tokens ``start:stop`` go. Raises RuntimeError if another one holds a block among them."""
+    def slots(self, spans: Iterable[tuple[Span, int, int]]) -> list[int]:
+        """Where tokens ``start:stop`` of each span go. Raises RuntimeError if another one holds a block of them."""
         size = self.pool.block_size
-        blocks = span.blocks[start // size : self.pool.blocks_for(stop)]
-        if (self.pool.refs[blocks] != 1).any():
-            raise RuntimeError(f"{span}: tokens {start}:{stop} would be written to a block that another holds")
-        return [span.blocks[i // size] * size + i % size for i in range(start, stop)]
+        slots: list[int] = []
+        for span, start, stop in spans:
+            if stop == start + 1:
+                slots.append(span.blocks[start // size] * size + start % size)
+            else:
+                slots.extend(span.blocks[i // size] * size + i % size for i in range(start, stop))
+        shared = self.pool.refs[[slot // size for slot in slots]] != 1
+        if shared.any():
+            slot = slots[int(shared.argmax())]
+            raise RuntimeError(f"slot {slot} would be written, in block {slot // size}, which another one holds")
+        return slots
 
     def plan(self, jobs: Iterable[tuple[View, Span, int, int]]) -> AttentionPlan:
-        """The plan of a step that computes tokens ``start:stop`` of each (view, span, start, stop).
-
-        Of a shift, only what the keys were not already turned by for real is left to the query.
-        """
-        builder = PlanBuilder()
-        for view, span, start, stop in jobs:
-            rows = stop - start
-            for piece in view:
-                first = piece.start % self.pool.block_size
+        """The plan of a step that computes tokens ``start:stop`` of each (view, span, start, stop)."""
+        builder, size = PlanBuilder(), self.pool.block_size
+        for _, siblings in groupby(jobs, key=lambda job: id(job[0])):  # one view is one question, for all who have it
+            together = list(siblings)
+            rows = sum(stop - start for _, _, start, stop in together)
+            for piece in together[0][0]:
                 run = (piece.span, piece.start)  # readers of one run may see more or less of it
-                builder.see(run, self.blocks(piece), first, len(piece), piece.shift - piece.span.turn, rows, ramp=0)
-            own = self.blocks(Piece(span, 0, stop))
-            builder.see((span, 0), own, 0, start + 1, 0, rows, ramp=1)
-            builder.end_rows(rows)
+                builder.see(run, self.blocks(piece), piece.start % size, len(piece), piece.shift, rows, 0)
+            for _, span, start, stop in together:
+                builder.see((span, 0), span.blocks[: -(-stop // size)], 0, start + 1, 0, stop - start, 1)
+                builder.end_rows(stop - start)
         return builder.build()
 
     # Truth

@@ -66,18 +66,23 @@ class BlockPool:
         self.refs[taken] = 1
         return taken
 
-    def retain(self, blocks: Sequence[int]) -> None:
-        """One more holder of each block (no block twice)."""
-        if len(blocks) and self.refs[blocks].min() < 1:
+    def retain(self, blocks: Sequence[int], times: int = 1) -> None:
+        """``times`` more holders of each block; one that is named twice gets twice as many."""
+        if not blocks:
+            return
+        if self.refs[blocks].min() < 1:
             raise RuntimeError(f"block retained that nobody holds, among {list(blocks)}")
-        self.refs[blocks] += 1
+        np.add.at(self.refs, blocks, times)
 
     def release(self, blocks: Sequence[int]) -> int:
-        """One holder less of each block (no block twice); returns how many of them became free."""
-        if len(blocks) and self.refs[blocks].min() < 1:
+        """One holder less of each block, two of one that is named twice; returns how many became free."""
+        if not blocks:
+            return 0
+        np.subtract.at(self.refs, blocks, 1)
+        if self.refs[blocks].min() < 0:
+            np.add.at(self.refs, blocks, 1)
             raise RuntimeError(f"block released that nobody holds, among {list(blocks)}")
-        self.refs[blocks] -= 1
-        freed = [block for block in blocks if self.refs[block] == 0]
+        freed = [block for block in dict.fromkeys(blocks) if not self.refs[block]]
         self._free.extend(reversed(freed))
         return len(freed)
 

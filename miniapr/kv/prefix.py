@@ -8,10 +8,12 @@ that someone could forget to undo (F06, F07).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from .span import Piece
+from .span import Piece, Span
 
 
 @dataclass(eq=False, slots=True)
@@ -28,11 +30,18 @@ class PrefixTree:
     """From tokens to pieces. What to hold and to let go is returned as data; counting is the caller's.
 
     Never contains anything but ordinary causal text from position 0 (M3, F17): the caller inserts only that.
+
+    Its leaves lie in a heap, least recently used first, so that forgetting one costs O(log n). An entry is put
+    right when it comes up (its leaf may have been used since, or be none any more), and a leaf that somebody
+    reads waits aside, by its span, until ``wake``: so nobody walks over what cannot be evicted anyway.
     """
 
     def __init__(self) -> None:
         self.root = Node()
         self._clock = 0
+        self._heap: list[tuple[int, int, Node]] = []  # (used, a number that tells equals apart, leaf)
+        self._pushed = 0
+        self._read: defaultdict[Span, list[Node]] = defaultdict(list)  # leaves that came up while somebody read them
 
     def __iter__(self) -> Iterator[Node]:
         stack = list(self.root.children.values())
@@ -67,11 +76,9 @@ class PrefixTree:
                 if child is None:
                     new = Piece(piece.span, piece.start + at, piece.stop)
                     if new.start and not (node.piece and (node.piece.span, node.piece.stop) == (new.span, new.start)):
-                        return (
-                            hold,
-                            drop,
-                        )  # its beginning is known from another span: a tail alone cannot be held
-                    child = node.children[tokens[at]] = Node(new, node)
+                        return hold, drop  # its beginning is known from another span: a tail alone cannot be held
+                    child = node.children[tokens[at]] = Node(new, node, self._clock)
+                    self._push(child)
                     hold.append(new)
                 assert child.piece is not None
                 length = _common(child.piece, tokens, at)
@@ -94,13 +101,40 @@ class PrefixTree:
         drop.append(piece)
         return upper
 
-    def leaves(self) -> list[Node]:
-        """Least recently used first."""
-        return sorted((node for node in self if not node.children), key=lambda node: node.used)
+    def next_leaf(self, idle: Callable[[Piece], bool]) -> Piece | None:
+        """Take out the least recently used leaf whose piece is ``idle``. If there is none, the least recently used
+        one: its blocks stay with who reads them, and it uncovers an edge above that nobody reads. None: no leaf."""
+        while self._heap:
+            used, _, leaf = heapq.heappop(self._heap)
+            if leaf.children or leaf.parent is None:
+                continue
+            assert leaf.piece is not None
+            if leaf.used != used:
+                self._push(leaf)
+            elif idle(leaf.piece):
+                return self._remove(leaf)
+            else:
+                self._read[leaf.piece.span].append(leaf)
+        read = [leaf for leaves in self._read.values() for leaf in leaves if leaf.parent and not leaf.children]
+        return self._remove(min(read, key=lambda leaf: leaf.used)) if read else None
 
-    def remove(self, leaf: Node) -> None:
+    def wake(self, span: Span) -> None:
+        """Somebody has let go of some of the span: its leaves may be idle now."""
+        for leaf in self._read.pop(span, ()):
+            self._push(leaf)
+
+    def _push(self, leaf: Node) -> None:
+        self._pushed += 1
+        heapq.heappush(self._heap, (leaf.used, self._pushed, leaf))
+
+    def _remove(self, leaf: Node) -> Piece:
         assert leaf.piece is not None and leaf.parent is not None and not leaf.children
-        del leaf.parent.children[leaf.piece.tokens[0]]
+        parent = leaf.parent
+        del parent.children[leaf.piece.tokens[0]]
+        leaf.parent = None
+        if parent.piece is not None and not parent.children:
+            self._push(parent)
+        return leaf.piece
 
 
 def _common(piece: Piece, tokens: Sequence[int], at: int) -> int:

@@ -14,7 +14,7 @@ This module is plain data: it knows nothing of the pool, so training and the ora
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 
 
@@ -25,30 +25,26 @@ class Span:
     prefix of the tokens; ``written`` of them have their key and value computed and still there).
     Never does: change a token or a key once written. Since it remembers the view under which it was
     written, anything evicted can be computed again and comes out the same.
+
+    peak   how many of its tokens have ever been in the pool: others may know these, and stand on them
+    again  how many of its first tokens are no news when they are computed: they had been computed before, in
+           this span or as the same text elsewhere. A cost, nothing else follows from it
     """
 
-    __slots__ = ("blocks", "causal", "id", "peak", "position", "tokens", "turn", "view", "written")
+    __slots__ = ("again", "blocks", "causal", "id", "peak", "position", "tokens", "view", "written")
 
-    def __init__(
-        self,
-        position: int,
-        view: View,
-        tokens: Iterable[int] = (),
-        id: int = -1,
-        turn: int = 0,
-    ) -> None:
+    def __init__(self, position: int, view: View, tokens: Iterable[int] = (), id: int = -1, again: int = 0) -> None:
         self.id = id
         self.position = position
         self.view = view
         self.tokens: list[int] = list(tokens)
         self.written = 0
-        self.peak = 0  # how many of its tokens have ever been computed: computing those again is a cost
+        self.peak = 0
+        self.again = again
         self.blocks: list[int] = []
-        # A moved copy of another span: its keys lie in the pool turned by this much beyond their positions.
-        self.turn = turn
         # Its KV is what a plain causal prefill of the same text would give. Only such spans may enter the
         # prefix cache: a stitched one under its plain tokens would poison later requests (fault M3, F17).
-        self.causal = not turn and view.causal and position == len(view)
+        self.causal = view.causal and position == view.length
 
     def __repr__(self) -> str:
         return f"Span({self.id}, position={self.position}, tokens={len(self.tokens)}, written={self.written})"
@@ -65,6 +61,12 @@ class Span:
 
     def whole(self) -> Piece:
         return Piece(self, 0, len(self.tokens))
+
+    def moved(self, by: int, stop: int, id: int) -> Span:
+        """A span that says its first ``stop`` tokens over again, with everything that they see, ``by`` positions
+        further on. Its keys are this one's turned by as much, its values are this one's: only distances count."""
+        view = View(piece.moved(by) for piece in self.view)
+        return Span(self.position + by, view, self.tokens[:stop], id, again=stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +99,86 @@ class Piece:
         return Piece(self.span, self.start, self.stop, self.shift + by)
 
 
+class View:
+    """What a branch attends to before its own open span: an ordered, immutable sequence of pieces.
+
+    length  tokens in all
+    causal  its KV is that of ordinary causal text
+    """
+
+    __slots__ = ("_causal_pieces", "base", "length", "pieces")
+
+    _causal_pieces: int
+
+    def __init__(self, pieces: Iterable[Piece] = (), base: View | None = None) -> None:
+        """``base``: what these pieces come after; it is taken as it is, and not looked at again."""
+        self.base = base
+        before = base.pieces if base else ()
+        melted = tuple(_normal(chain(before[-1:], pieces)))
+        self.pieces: tuple[Piece, ...] = before[:-1] + melted
+        self.length: int = (base.length - len(before[-1]) if base and before else 0) + sum(map(len, melted))
+        # How many leading pieces are causal text. Of the base's pieces only the last may have grown.
+        known = min(base._causal_pieces, max(0, len(before) - 1)) if base else 0
+        self._causal_pieces = known if known < len(before) - 1 else _causal(self.pieces, known)
+
+    @property
+    def causal(self) -> bool:
+        return self._causal_pieces == len(self.pieces)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Piece]:
+        return iter(self.pieces)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, View) and self.pieces == other.pieces
+
+    def __hash__(self) -> int:
+        return hash(self.pieces)
+
+    def __repr__(self) -> str:
+        return f"View({list(self.pieces)})"
+
+    def __add__(self, pieces: Iterable[Piece]) -> View:
+        return View(pieces, self)
+
+    @property
+    def tokens(self) -> list[int]:
+        return list(chain.from_iterable(piece.tokens for piece in self.pieces))
+
+    @property
+    def causal_prefix(self) -> View:
+        """The longest head of the view whose KV equals that of ordinary causal text."""
+        return self if self.causal else View(self.pieces[: self._causal_pieces])
+
+    def after(self, length: int) -> tuple[Piece, ...]:
+        """The pieces beyond the first ``length`` tokens of the flattened view."""
+        out: list[Piece] = []
+        left = self.length - length  # from the end, since what is asked for lies there
+        for piece in reversed(self.pieces):
+            if left <= 0:
+                break
+            out.append(piece if len(piece) <= left else Piece(piece.span, piece.stop - left, piece.stop, piece.shift))
+            left -= len(piece)
+        return tuple(reversed(out))
+
+    def head(self, length: int) -> View:
+        """The first ``length`` tokens of the flattened view."""
+        out = []
+        for piece in self.pieces:
+            if length <= 0:
+                break
+            out.append(Piece(piece.span, piece.start, min(piece.stop, piece.start + length), piece.shift))
+            length -= len(piece)
+        return View(out)
+
+
 def _normal(pieces: Iterable[Piece]) -> Iterator[Piece]:
     """Drop empty pieces and melt neighbours that continue each other, so equal views compare equal."""
     last: Piece | None = None
     for piece in pieces:
-        if not len(piece):
+        if piece.start == piece.stop:
             continue
         if last and last.span is piece.span and last.stop == piece.start and last.shift == piece.shift:
             last = Piece(last.span, last.start, piece.stop, last.shift)
@@ -113,66 +190,15 @@ def _normal(pieces: Iterable[Piece]) -> Iterator[Piece]:
         yield last
 
 
-@dataclass(frozen=True)
-class View:
-    """What a branch attends to before its own open span: an ordered, immutable tuple of pieces."""
-
-    pieces: tuple[Piece, ...] = ()
-    length: int = field(init=False, compare=False)
-    causal: bool = field(init=False, compare=False)
-
-    def __post_init__(self) -> None:
-        pieces = tuple(_normal(self.pieces))
-        object.__setattr__(self, "pieces", pieces)
-        object.__setattr__(self, "length", sum(map(len, pieces)))
-        object.__setattr__(self, "causal", _causal_prefix(pieces) == len(pieces))
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[Piece]:
-        return iter(self.pieces)
-
-    def __add__(self, pieces: Iterable[Piece]) -> View:
-        return View((*self.pieces, *pieces))
-
-    @property
-    def tokens(self) -> list[int]:
-        return list(chain.from_iterable(piece.tokens for piece in self.pieces))
-
-    @property
-    def causal_prefix(self) -> View:
-        """The longest head of the view whose KV equals that of ordinary causal text."""
-        return self if self.causal else View(self.pieces[: _causal_prefix(self.pieces)])
-
-    def after(self, length: int) -> tuple[Piece, ...]:
-        """The pieces beyond the first ``length`` tokens of the flattened view."""
-        out = []
-        for piece in self.pieces:
-            cut = min(len(piece), max(0, length))
-            length -= len(piece)
-            if cut < len(piece):
-                out.append(Piece(piece.span, piece.start + cut, piece.stop, piece.shift))
-        return tuple(out)
-
-    def head(self, length: int) -> View:
-        """The first ``length`` tokens of the flattened view."""
-        out = []
-        for piece in self.pieces:
-            if length > 0:
-                out.append(Piece(piece.span, piece.start, min(piece.stop, piece.start + length), piece.shift))
-            length -= len(piece)
-        return View(tuple(out))
-
-
-def _causal_prefix(pieces: tuple[Piece, ...]) -> int:
-    """How many leading pieces are plain causal text at positions 0, 1, 2, ...
+def _causal(pieces: tuple[Piece, ...], known: int) -> int:
+    """How many leading pieces are plain causal text at positions 0, 1, 2, ..., if the first ``known`` are.
 
     A piece fits if nothing moved it, it starts where the text before it ends, and its span was itself
     written causally after exactly that much text.
     """
-    length = 0
-    for count, piece in enumerate(pieces):
+    length = pieces[known - 1].end if known else 0
+    for count in range(known, len(pieces)):
+        piece = pieces[count]
         if piece.shift or piece.start or not piece.span.causal or piece.position != length:
             return count
         length += len(piece)
@@ -185,15 +211,33 @@ def ancestry(pieces: Iterable[Piece]) -> dict[Span, int]:
     Returns ``{span: stop}``: the first ``stop`` tokens of the span are needed.
     """
     needed: dict[Span, int] = {}
-
-    def visit(piece: Piece) -> None:
-        span = piece.span
-        if span not in needed:
-            for earlier in span.view:
-                visit(earlier)
-        # A moved copy is computed as a whole before its keys are turned.
-        needed[span] = max(needed.get(span, 0), len(span.tokens) if span.turn else piece.stop)
-
-    for piece in pieces:
-        visit(piece)
+    open_: dict[Span, int] = {}  # those whose own view is being looked at
+    seen: set[int] = set()  # views that were looked at: their spans are in one of the two
+    # A stack, not recursion: a history may be longer than Python's own stack is deep.
+    stack: list[tuple[Span | None, Iterator[Piece]]] = [(None, iter(pieces))]
+    while stack:
+        span, left = stack[-1]
+        piece = next(left, None)
+        if piece is None:
+            stack.pop()
+            if span is not None:
+                needed[span] = open_.pop(span)
+        elif piece.span in needed:
+            needed[piece.span] = max(needed[piece.span], piece.stop)
+        elif piece.span in open_:
+            open_[piece.span] = max(open_[piece.span], piece.stop)
+        else:
+            open_[piece.span] = piece.stop
+            stack.append((piece.span, iter(_unseen(piece.span.view, seen))))
     return needed
+
+
+def _unseen(view: View | None, seen: set[int]) -> list[Piece]:
+    """The pieces by which a view goes beyond those of its bases that were looked at."""
+    parts: list[tuple[Piece, ...]] = []
+    while view is not None and id(view) not in seen:
+        seen.add(id(view))
+        # The base's last piece may have been melted with the first that came after it.
+        parts.append(view.pieces[max(0, len(view.base.pieces) - 1) if view.base else 0 :])
+        view = view.base
+    return [piece for part in reversed(parts) for piece in part]

@@ -22,8 +22,11 @@ class Letters:
 
     alphabet = "abcdefghijklmnopqrstuvwxyz"
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, start: bool = True) -> list[int]:
         return [self.alphabet.index(letter) for letter in text]
+
+    def prompt(self, text: str) -> list[int]:
+        return self.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self.alphabet[id] for id in ids)

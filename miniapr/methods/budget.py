@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..engine.branch import Branch, Limits
+from ..engine.branch import Branch, Limits, Tree
 from ..engine.operations import Decode
-from ..engine.request import Request
+from ..engine.request import Machine
 
 if TYPE_CHECKING:
-    from ..engine.engine import Engine
     from .player import Role
 
 
@@ -40,7 +39,7 @@ class Budget:
         """As the engine knows them."""
         return Limits(self.tokens, self.width, self.depth)
 
-    def left(self, request: Request) -> int:
+    def left(self, request: Tree) -> int:
         """Tokens that may still be decoded."""
         return max(0, min(self.tokens, request.limits.tokens) - request.cost.decoded)
 
@@ -64,26 +63,26 @@ class Spend(Decode):
         super().__init__(branches, role.ends, role.stop, min(limits, default=None))
         self.budget, self.cut = budget, cut
 
-    def begin(self, engine: Engine, request: Request) -> None:
-        super().begin(engine, request)
-        self._engine, self._request = engine, request
+    def begin(self, machine: Machine, tree: Tree) -> None:
+        super().begin(machine, tree)
+        self._machine, self._tree = machine, tree
         for branch in self.branches if self.budget.critical is not None else ():
             assert branch.goal and self.budget.critical is not None
             branch.goal.limit = min(branch.goal.limit, max(0, self.budget.critical - branch.critical))
 
     def done(self) -> bool:
-        running = [branch for branch in self._request.alive if branch.decoding]
-        for branch in running[self.budget.left(self._request) :]:
+        running = [branch for branch in self._tree.alive if branch.decoding]
+        for branch in running[self.budget.left(self._tree) :]:
             self._end(branch, "length")
         for branch in self.cut(self.branches) if self.cut else ():
             self._end(branch, "cut")
-            self._engine.branching.close(branch, "released")
+            self._machine.branching.close(branch, "released")
         return super().done()
 
     def _end(self, branch: Branch, reason: str) -> None:
         if branch.decoding:
             branch.end(reason)
-            self._engine.log.emit("stopped", self._request, branch, reason=reason)
+            self._machine.log.emit("stopped", self._tree, branch, reason=reason)
 
 
 def wait_for(branches: Iterable[Branch], others: Iterable[Branch]) -> None:

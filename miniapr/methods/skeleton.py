@@ -40,7 +40,7 @@ class Talk(Protocol):
     @property
     def ends(self) -> frozenset[int]: ...
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str, start: bool = True) -> list[int]: ...
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]: ...
 
@@ -84,7 +84,7 @@ class Skeleton:
             {"role": "assistant", "content": EXAMPLE_OUTLINE},
         ]
         asked = {"role": "user", "content": OUTLINE.format(question=self.question)}
-        return self.talk.chat([*shown, asked]) + self.talk.encode(FIRST)
+        return self.talk.chat([*shown, asked]) + self.talk.encode(FIRST, start=False)
 
     @property
     def then(self) -> list[int]:
@@ -120,7 +120,7 @@ class Skeleton:
 
     def _next_turn(self, text: str, begun: str, ended: bool) -> list[int]:
         """The user says ``text``, and the answer is begun; without the end of the turn before if that has ended."""
-        ids = self.talk.turn(text) + self.talk.encode(begun)
+        ids = self.talk.turn(text) + self.talk.encode(begun, start=False)
         return ids[1:] if ended and ids[0] in self.talk.ends else ids
 
 

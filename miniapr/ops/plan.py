@@ -8,13 +8,13 @@ load each run once for all its edges: a step over k branches then costs the uniq
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, chain
+from itertools import chain
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -77,7 +77,7 @@ class PlanBuilder:
         self._blocks: list[list[int]] = []
         self._first: list[int] = []
         self._shifts: dict[int, int] = {}
-        self._groups: list[tuple[int, int, int, int, int, int]] = []
+        self._groups: list[int] = []  # six numbers for each: run, first row, rows, visible, ramp, shift
 
     def see(self, key: object, blocks: list[int], first: int, visible: int, shift: int, rows: int, ramp: int) -> None:
         """The next ``rows`` rows see ``visible`` tokens (row i: ``visible + i * ramp``) of run ``key``.
@@ -91,42 +91,39 @@ class PlanBuilder:
         elif len(blocks) > len(self._blocks[run]):
             self._blocks[run] = blocks
         turn = self._shifts.setdefault(shift, len(self._shifts))
-        self._groups.append((run, self.rows, rows, visible, ramp, turn))
+        self._groups.extend((run, self.rows, rows, visible, ramp, turn))
 
     def end_rows(self, rows: int) -> None:
         """Close a group of rows: what is seen from now on belongs to the rows after it."""
         self.rows += rows
 
     def build(self) -> AttentionPlan:
-        # By run, then shift, then row. Plain lists: in a decode step there are a few dozen edges.
-        edges = sorted(
-            (run, turn, row + i, visible + i * ramp)
-            for run, row, rows, visible, ramp, turn in self._groups
-            for i in range(rows)
+        groups = np.array(self._groups, dtype=np.int64).reshape(-1, 6)  # [G, 6]
+        run, row, rows, visible, ramp, turn = groups.T
+        if (rows != 1).any():  # an edge for each row of a group
+            nth = np.arange(rows.sum()) - np.repeat(rows.cumsum() - rows, rows)  # [E], its number in its group
+            run, row, visible, ramp, turn = (np.repeat(column, rows) for column in (run, row, visible, ramp, turn))
+            row, visible = row + nth, visible + nth * ramp
+        # By run, then shift, then row: one number for all three.
+        by_run = np.argsort((run * (len(self._shifts) + 1) + turn) * (self.rows + 1) + row, kind="stable")
+        of_run, of_row = run[by_run], row[by_run]
+        parts = (
+            np.fromiter(chain.from_iterable(self._blocks), np.int64),
+            _pointers(np.fromiter(map(len, self._blocks), np.int64, len(self._blocks))),
+            np.array(self._first, dtype=np.int64),
+            _pointers(np.bincount(of_run, minlength=len(self._blocks))),
+            of_row,
+            visible[by_run],
+            turn[by_run],
+            _pointers(np.bincount(of_row, minlength=self.rows)),
+            np.argsort(of_row, kind="stable"),
+            np.array(list(self._shifts), dtype=np.int64),
         )
-        of_run, turns, of_row, seen = zip(*edges, strict=True) if edges else ((), (), (), ())
-
-        def pointers(members: Iterable[int], count: int) -> Iterable[int]:
-            """Where each group begins, and where the last one ends, from every member's group."""
-            sizes = Counter(members)
-            return accumulate((sizes[i] for i in range(count)), initial=0)
-
-        lists: dict[str, Iterable[int]] = {
-            "blocks": chain.from_iterable(self._blocks),
-            "block_ptr": accumulate(map(len, self._blocks), initial=0),
-            "first": self._first,
-            "edge_ptr": pointers(of_run, len(self._blocks)),
-            "edge_row": of_row,
-            "edge_visible": seen,
-            "edge_shift": turns,
-            "row_ptr": pointers(of_row, self.rows),
-            "row_edges": sorted(range(len(edges)), key=of_row.__getitem__),
-            "shifts": self._shifts,
-        }
         # One tensor, cut up: ten would cost ten times as much in a step that decodes.
-        numbers, ends = list[int](), list[int]()
-        for part in lists.values():
-            numbers.extend(part)
-            ends.append(len(numbers))
-        whole = torch.tensor(numbers, dtype=torch.int32)
-        return AttentionPlan(**dict(zip(lists, whole.tensor_split(ends[:-1]), strict=True)))
+        whole = torch.from_numpy(np.concatenate(parts).astype(np.int32))
+        return AttentionPlan(*whole.split([len(part) for part in parts]))
+
+
+def _pointers(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where each group begins, and where the last one ends."""
+    return np.concatenate((np.zeros(1, np.int64), sizes.cumsum()))

@@ -6,8 +6,7 @@ import queue
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ..engine.branch import Branch
-from ..engine.request import Request
+from ..engine.branch import Branch, Tree
 from .answers import Chunk, ServerError
 from .client import Call, Server
 
@@ -24,7 +23,7 @@ class Calls:
     def __init__(self, server: Server, concurrency: int) -> None:
         self.server, self.begun = server, 0
         self.wanted: dict[Branch, Call] = {}
-        self._open: dict[Call, Request] = {}  # those and others, which are not wanted any more and have not ended yet
+        self._open: dict[Call, Tree] = {}  # those and others, which are not wanted any more and have not ended yet
         self._arrived: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="completion")
 
@@ -48,7 +47,7 @@ class Calls:
             del self._open[call]
         return branch, call, what
 
-    def open_of(self, request: Request) -> list[Call]:
+    def open_of(self, request: Tree) -> list[Call]:
         """Those that have not ended yet, wanted or not."""
         return [call for call, whose in self._open.items() if whose is request]
 

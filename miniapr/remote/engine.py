@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from ..engine.branch import Branch, Limits
-from ..engine.engine import Engine
+from ..engine.branch import Branch, Limits, Tree
 from ..engine.events import Event, Log
 from ..engine.request import Program, Request
 from ..engine.sampling import Token
@@ -143,7 +142,7 @@ class RemoteEngine:
 
     def _advance(self, request: Request) -> None:
         assert request.task
-        request.task.advance(cast(Engine, self))  # operations ask for a tokenizer and for branching, no more
+        request.task.advance(self)
         if request.task.finished:
             self._end(request, "finished")
 
@@ -171,7 +170,7 @@ class RemoteEngine:
             if branch.state != "alive":
                 continue
             if branch.goal is None:
-                branch.span.written, branch.logits = len(branch.span.tokens), UNKNOWN
+                branch.span.written, branch.row = len(branch.span.tokens), UNKNOWN
             elif branch not in self._calls.wanted and not self._stop_if_reached(branch):
                 self._calls.begin(branch, self._speech.body(branch))
 
@@ -179,7 +178,7 @@ class RemoteEngine:
         if arrival := self._calls.take(seconds):
             branch, call, what = arrival
             take = self._take_chunk if isinstance(what, Chunk) else self._take_end
-            self._attempt(branch.request, take, branch, call, what)
+            self._attempt(cast(Request, branch.request), take, branch, call, what)
 
     def _take_chunk(self, branch: Branch, call: Call, chunk: Chunk) -> None:
         call.usage = chunk.usage or call.usage
@@ -213,7 +212,7 @@ class RemoteEngine:
         """As the engine does with a token that it sampled; so where a text ends is decided by the same rule."""
         branch.span.tokens.append(id)
         branch.generated.append(Token(id, math.nan))
-        branch.logits = None
+        branch.row = None
         branch.critical += 1
         branch.request.cost.add(decoded=1)
         text = branch.goal.stream.push(id) if branch.goal and branch.goal.stream else self.tokenizer.decode([id])
@@ -245,6 +244,6 @@ class RemoteEngine:
         if branch.goal:
             self._stop(branch, "stop")
 
-    def _account(self, request: Request, usage: Usage) -> None:
+    def _account(self, request: Tree, usage: Usage) -> None:
         self.usages.append(usage)
         request.cost.add(prefilled=usage.prompt - usage.cached, reused=usage.cached, steps=1)

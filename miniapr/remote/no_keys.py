@@ -12,7 +12,7 @@ from ..kv.span import Piece, Span
 from ..model.checks import LARGEST
 from ..model.config import ModelConfig
 
-UNKNOWN = torch.empty(0)  # in the place of logits: a server of text has some, and does not tell
+UNKNOWN = torch.empty(1, 0), 0  # in the place of logits: a server of text has some, and does not tell
 
 
 class NoPool(BlockPool):
@@ -31,7 +31,7 @@ class NoKeys(KVCache):
     def __init__(self) -> None:
         super().__init__(NoPool(), reuse_prefixes=False)
 
-    def hold(self, pieces: Iterable[Piece]) -> None:
+    def hold(self, pieces: Iterable[Piece], times: int = 1) -> None:
         pass
 
     def drop(self, pieces: Iterable[Piece]) -> None:
@@ -47,5 +47,5 @@ def text_config(context: int, vocabulary: int) -> ModelConfig:
     return ModelConfig(min(vocabulary, LARGEST), 1, 1, 1, 1, 1, 2, max_position_embeddings=min(context, LARGEST))
 
 
-def no_copy(source: Span, target: Span) -> None:
+def no_copy(source: Span, target: Span, by: int) -> None:
     raise AssertionError("there is nothing to copy")

@@ -28,8 +28,11 @@ class TextPieces:
     def ids(self, tokens: Iterable[str]) -> list[int]:
         return [self.id(token) for token in tokens]
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, start: bool = True) -> list[int]:
         return [self.id(text)] if text else []
+
+    def prompt(self, text: str) -> list[int]:
+        return self.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self._pieces[id] for id in ids)

@@ -85,7 +85,7 @@ def _gauges(gauges: dict[str, float]) -> Iterator[str]:
 
 def read_gauges(engine: Engine) -> dict[str, float]:
     """Must be called where the engine holds still."""
-    requests = engine.scheduler.requests
+    requests = engine.scheduler.requests.values()
     running = [request for request in requests if request.resident]
     waiting = [request for request in requests if not request.resident]
     cached = engine.kv.reclaimable

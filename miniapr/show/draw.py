@@ -233,7 +233,7 @@ class _Held:
 def _held(engine: Engine) -> dict[int, _Held]:
     pieces = [node.piece for node in engine.kv.tree if node.piece]
     cached = Counter(block for piece in pieces for block in engine.kv.blocks(piece))
-    for request in engine.scheduler.requests:
+    for request in engine.scheduler.requests.values():
         for branch in request.alive:
             pieces += (*branch.view, branch.span.whole())
     refs = engine.pool.refs.tolist()

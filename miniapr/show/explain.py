@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Decode, Extend, Fork, Join, Release, Settle, Start
+from ..engine.operations import All, Decode, Extend, Fork, Join, Release, Settle, Start, token_ids
 from ..engine.request import Operation
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def explain(operation: Operation, engine: Engine) -> tuple[str, str]:
     """A title, and what will happen."""
     if isinstance(operation, Start):
         prompt = operation.prompt
-        text = prompt if isinstance(prompt, str) else engine.tokenizer.decode(list(prompt))
+        text = prompt if isinstance(prompt, str) else engine.tokenizer.decode(token_ids(engine.tokenizer, prompt))
         return "Start", f"A root branch begins with a prompt: {text}. Nothing is computed until somebody needs it."
     if isinstance(operation, Decode):
         return f"Decode {_names(operation.branches)}", _decode(operation, engine)

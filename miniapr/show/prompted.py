@@ -68,6 +68,7 @@ class PromptedRun:
             num_blocks=options.blocks,
             block_size=options.block_size,
             backend=options.backend,
+            record=True,
         )
         model = {
             "name": bundle.name,

@@ -84,6 +84,7 @@ class Run:
             num_blocks=options.blocks,
             block_size=options.block_size,
             backend=options.backend,
+            record=True,
         )
 
     def execute(self, stop: Stop = lambda: False, guide: Guide | None = None) -> Report:

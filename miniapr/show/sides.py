@@ -161,7 +161,7 @@ def _tokens(bundle: Bundle, count: int, seed: int) -> list[int]:
 @contextmanager
 def _engine(bundle: Bundle, model: str, blocks: int, inside: bool, cache: bool) -> Iterator[Engine | RemoteEngine]:
     if inside:
-        yield Engine(bundle.model, bundle.tokenizer, num_blocks=blocks, reuse_prefixes=cache, record=False)
+        yield Engine(bundle.model, bundle.tokenizer, num_blocks=blocks, reuse_prefixes=cache, record=True)
         return
     options = ["--blocks", str(blocks), "--threads", str(torch.get_num_threads())]
     with own_server(model, *options, *([] if cache else ["--no-prefix-cache"])) as url:

@@ -93,7 +93,8 @@ class Level:
 
 def figure(session: Session) -> object:
     """What a tree looks like: of every live branch the next position, and of every token before that the position at
-    which it is seen and those that it attended to. Trees that came about in different ways can look the same."""
+    which it is seen and how far back lay what it attended to (only distances count in attention). Trees that came
+    about in different ways can look the same."""
     alive = sorted(session.root.request.alive, key=lambda branch: branch.path)
     parents = [alive.index(branch.parent) if branch.parent else -1 for branch in alive]
     return parents, [(branch.position, _seen(branch.view + (branch.span.whole(),))) for branch in alive]
@@ -105,7 +106,7 @@ def _seen(view: View) -> list[tuple[int, tuple[int, ...]]]:
         span, before = piece.span, positions(piece.span.view)
         for i in range(piece.start, piece.stop):
             at = span.position + i
-            seen.append((at + piece.shift, (*before, *range(span.position, at + 1))))
+            seen.append((at + piece.shift, tuple(at - other for other in (*before, *range(span.position, at + 1)))))
     return seen
 
 
@@ -120,7 +121,7 @@ def says(word: str) -> Callable[[Session], bool]:
 
 
 def keys_lie_where_they_are_seen(session: Session) -> bool:
-    return all(p.shift == p.span.turn for branch in session.root.request.alive for p in branch.view)
+    return not any(piece.shift for branch in session.root.request.alive for piece in branch.view)
 
 
 def answers(session: Session) -> bool:

@@ -37,7 +37,8 @@ class Tree:
         self.bundle = source if isinstance(source, Bundle) else None
         if isinstance(source, Bundle):
             control = control or (Control.of(source.tokenizer, source.control) if source.control else None)
-            source = Engine(source.model, source.tokenizer, num_blocks=96, block_size=4, reuse_prefixes=False)
+            model, tokenizer = source.model, source.tokenizer
+            source = Engine(model, tokenizer, num_blocks=96, block_size=4, reuse_prefixes=False, record=True)
         if not source.record:
             raise ValueError("a session needs an engine with record=True: what is drawn is made of its events")
         self.engine, self.control = source, control
