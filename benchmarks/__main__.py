@@ -14,14 +14,14 @@ import torch
 
 from miniapr.ops import Operations, load
 
-from . import attention, joins, linear, machine, moves, peers, prefill, steps, tables
+from . import attention, crowd, joins, linear, machine, moves, peers, prefill, steps, tables
 from .timing import Memory, bandwidth
 
 Section = Callable[[], dict[str, Any]]
 BOTH = ["float32", "bfloat16"]
 NAMES = [
     "bandwidth", "steps M", "steps S", "attention", "linear", "peak", "moves", "joins M", "joins S", "fork", "prefill",
-    "memory",
+    "memory", "crowd",
 ]  # fmt: skip
 
 
@@ -47,6 +47,7 @@ def sections(ops: Operations, quick: bool, rounds: int, memory: Memory) -> dict[
         "fork": lambda: joins.fork("M", "float32", ops, prefixes, 8, 2 * rounds),
         "prefill": lambda: prefill.measure("S" if quick else "M", "float32", ops, [512] if quick else [512, 2048], 3),
         "memory": lambda: prefill.memory("M", "float32", ops, 1024 if quick else 4096, 64, widths),
+        "crowd": lambda: crowd.measure(ops, quick, 1 if quick else 3),
     }
 
 

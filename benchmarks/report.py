@@ -73,6 +73,11 @@ CHAPTERS = {
     "fork": ("A fork", None, "Against it: one copy of the prefix's keys and values for each branch."),
     "moves": ("Copying and turning keys and values", None, "A byte counts twice, read and written, as in the ceiling."),
     "prefill": ("Prefill", None, ""),
+    "crowd": (
+        "Many at once, for long",
+        None,
+        "What a step costs besides its forward pass, and that it depends on nothing but what it computes.",
+    ),
     "memory": (
         "Memory of a branch",
         None,

@@ -66,6 +66,8 @@ def of(name: str, data: Any) -> list[Table]:
     if kind == "steps":
         types = list(dict.fromkeys(row["dtype"] for row in data["rows"]))
         return [_steps(size, dtype, [row for row in data["rows"] if row["dtype"] == dtype]) for dtype in types]
+    if kind == "crowd":
+        return _crowd(data)
     return [_MAKERS[kind](data)]
 
 
@@ -213,6 +215,38 @@ _MAKERS: dict[str, Any] = {
 }  # fmt: skip
 
 
+def _crowd(data: dict[str, Any]) -> list[Table]:
+    """How cost grows: with the problems, the trees kept, the rounds of one tree, a full cache, time."""
+    lines = [
+        [
+            f"{row['problems']:,}",
+            f"{row['temperature']:g}",
+            f"{row['tokens']:,.0f}",
+            f"{row['tokens_per_second']:,.0f}",
+            f"{100 * row['engine_share']:.0f}",
+            f"{row['n']}",
+        ]
+        for row in data["problems"]
+    ]
+    names = ["problems", "temperature", "tokens", "tokens/s", "engine's share, %", "n"]
+    note = "The shipped model, forking by itself; prompts included. Share: all but the forward pass."
+    problems = Table("Many problems at once", note, names, lines)
+    kept = [[f"{row['trees']:,}", f"{1e3 * row['seconds']:.2f}"] for row in data["kept"]]
+    full = [[f"{r['blocks']:,}", f"{r['empty']:.2f}", f"{r['full']:.2f}"] for r in data["full cache"]]
+    rounds, memory = data["rounds"], data["memory"]["resident_mb"]
+    long = [[f"{rounds['rounds']}", *(f"{1e3 * rounds[name]:.1f}" for name in ("first", "last"))]]
+    every = data["memory"]["every"]
+    marks = sorted({0, len(memory) // 4, len(memory) // 2, 3 * len(memory) // 4, len(memory) - 1})
+    aged = [[f"{every * (i + 1):,}", f"{memory[i]:.0f}"] for i in marks]
+    return [
+        problems,
+        Table("One token of one tree, beside others that a user keeps", "", ["trees kept", "ms"], kept),
+        Table("Fork and stitch one tree, over and over", "", ["rounds", "first 50, ms", "last 50, ms"], long),
+        Table("A prompt of 2,000 tokens", "Seconds.", ["blocks", "empty pool", "full of cached prefixes"], full),
+        Table("Memory of an engine with its default options", "", ["requests so far", "resident, MB"], aged),
+    ]
+
+
 def targets(sections: Mapping[str, Any]) -> Table:
     verdicts = judge(sections)
     met = [verdict.met for verdict in verdicts]
@@ -222,8 +256,8 @@ def targets(sections: Mapping[str, Any]) -> Table:
 
 def _verdict(verdict: Verdict) -> list[str]:
     target, value = verdict.target, verdict.value
-    unit = {"x": " x", "%": " %", "bytes": ""}[target.unit]
-    digits = {"x": 2, "%": 1, "bytes": 0}[target.unit]
+    unit = {"x": " x", "%": " %"}.get(target.unit, "")
+    digits = {"x": 2, "%": 1}.get(target.unit, 0)
     measured = "" if value is None else f"{value:.{digits}f}{unit}"
     word = {True: "met", False: "**not met**", None: "not measured"}[verdict.met]
     if value is None and target.group == GPU:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,8 @@ Sections = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Target:
-    """``value(sections)`` must be at most (<=, <) or at least (>=, >) ``limit``. ``unit``: "x", "%", "bytes"."""
+    """``value(sections)`` must be at most (<=, <) or at least (>=, >) ``limit``. ``unit``: "x", "%", "bytes",
+    "tokens/s"."""
 
     group: str
     text: str
@@ -118,6 +120,35 @@ def overhead(sections: Sections) -> float:
     return 100 * float(row["overhead"]["median"] / row["model"]["median"])
 
 
+def many(what: str, temperature: float, problems: int = 256) -> Callable[[Sections], float]:
+    def value(sections: Sections) -> float:
+        rows = sections["crowd"]["problems"]
+        return float(find(rows, problems=problems, temperature=temperature)[what])
+
+    return value
+
+
+def share(sections: Sections) -> float:
+    return 100 * many("engine_share", 0.0)(sections)
+
+
+def never_falls(sections: Sections) -> float:
+    """Tokens a second of more problems over those of a quarter as many, where that is least."""
+    speeds = [row["tokens_per_second"] for row in sections["crowd"]["problems"] if not row["temperature"]]
+    return float(min(after / before for before, after in itertools.pairwise(speeds)))
+
+
+def grown(sections: Sections) -> float:
+    """Memory after all requests over that after a tenth of them."""
+    resident = sections["crowd"]["memory"]["resident_mb"]
+    return float(resident[-1] / resident[len(resident) // 10])
+
+
+def kept_trees(sections: Sections) -> float:
+    rows = sections["crowd"]["kept"]
+    return float(rows[-1]["seconds"] / rows[0]["seconds"])
+
+
 def gpu(name: str) -> Callable[[Sections], float]:
     return lambda sections: float(sections["gpu"]["targets"][name])
 
@@ -150,6 +181,12 @@ TARGETS = [
         CPU, "Fork of 8, bytes moved", "<=", 0, "bytes", lambda s: max(row["bytes_moved"] for row in s["fork"]["rows"])
     ),
     Target(CPU, "Whole engine's overhead, of a step of M with 8 branches", "<", 10, "%", overhead),
+    Target(CPU, "256 problems at once, greedy", ">=", 20_000, "tokens/s", many("tokens_per_second", 0.0)),
+    Target(CPU, "256 problems at once, temperature 1", ">=", 15_000, "tokens/s", many("tokens_per_second", 1.0)),
+    Target(CPU, "256 problems at once: the engine's share", "<=", 50, "%", share),
+    Target(CPU, "Four times as many problems: tokens a second, at worst", ">=", 1.0, "x", never_falls),
+    Target(CPU, "A token with 1,600 trees kept, over one with none", "<=", 1.2, "x", kept_trees),
+    Target(CPU, "Memory after 10,000 requests, over that after 1,000", "<=", 1.05, "x", grown),
     Target(GPU, "Decode attention, 32 contexts of 8k, of the copy bandwidth", ">=", 85, "%", gpu("contexts")),
     Target(GPU, "Decode attention, 8 branches on one prefix of 32k over 1", "<=", 1.25, "x", gpu("eight_over_one")),
     Target(GPU, "Copy and shift, of the copy bandwidth", ">=", 85, "%", gpu("copy_and_shift")),
