@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers import Outcome, assert_nothing_held, distance, make_engine, plain_logits, small_model, think, thought
 
-import miniapr.engine.engine as engine_module
+import miniapr.engine.decoding as decoding_module
 from miniapr.engine import operations as op
 from miniapr.engine.engine import Engine
 from miniapr.engine.request import Program, Request
@@ -40,7 +40,7 @@ def place(engine: Engine, where: str, k: int, patch: pytest.MonkeyPatch, error: 
     """Put a fault in its place; gives the counter of calls."""
     owner, name = {
         "allocate": (engine.pool, "allocate"),
-        "sample": (engine_module, "sample"),
+        "sample": (decoding_module, "sample"),
         "decode": (engine.tokenizer, "decode"),
         **{kernel: (engine.ops, kernel) for kernel in KERNELS},
     }[where]

@@ -21,11 +21,11 @@ from .branch import Branch, Limits, Tree
 from .branching import Branching
 from .by_hand import ByHand
 from .commits import Commits
+from .decoding import Decoding
 from .events import Census, Event, Log
 from .request import Program, Request
 from .residency import Residency
 from .runner import Runner
-from .sampling import Token, sample, together, uniforms
 from .scheduler import Job, Scheduler
 
 
@@ -82,6 +82,7 @@ class Engine(ByHand):
         self.branching = Branching(self.kv, config, self.log, self.runner.copy)
         self.residency = Residency(self.kv, self.log)
         self.commits = Commits(self.branching, self.residency, self.census)
+        self.decoding = Decoding(tokenizer, self.ops, config.max_position_embeddings, self.log)
         self.scheduler = Scheduler(self.kv, self.residency, self.commits, max_batch_tokens, self.log)
 
     @property
@@ -150,7 +151,7 @@ class Engine(ByHand):
         """Whether anything happened."""
         with self.lock:
             mark, begun = self.log.count, time.perf_counter()
-            self._sample()
+            self.decoding.step(self.scheduler.in_order(), self._fail)
             self._advance()
             jobs = self.scheduler.jobs(self._fail)
             with torch.inference_mode():
@@ -208,84 +209,6 @@ class Engine(ByHand):
             finally:
                 self.scheduler.leave(request)
                 self.log.emit(state, request, error=str(request.error or ""))
-
-    # Sampling
-
-    def _sample(self) -> None:
-        """A token for every branch that decodes and knows what may come next."""
-        ready: list[Branch] = []
-        for request in self.scheduler.in_order():
-            left = request.limits.tokens - request.cost.decoded  # so that no step decodes more than was allowed
-            for branch in request.task.needs() if request.task else ():
-                if branch.goal is None or branch.row is None:
-                    continue
-                if len(branch.generated) == branch.goal.begun and self._stop_if_reached(branch):
-                    continue  # it begins at its end; any other was looked at when it got its last token
-                if left <= 0:
-                    self._stop(branch, "length")
-                    continue
-                ready.append(branch)
-                left -= 1
-        if not ready:
-            return
-        try:
-            self._choose(ready)
-        except Exception:  # one row's fault must not be another's: choose one by one
-            for branch in ready:
-                try:
-                    if branch.goal and branch.row:
-                        self._choose([branch])
-                except Exception as error:
-                    self._fail(branch.request, error)
-
-    def _choose(self, branches: list[Branch]) -> None:
-        warm = [branch for branch in branches if branch.sampling.temperature]
-        for branch in warm:
-            if branch.key is None:
-                branch.key = branch.sampling.key(branch.path)
-        numbers = iter(uniforms([b.key or 0 for b in warm], [b.drawn for b in warm]).tolist())
-        drawn = [next(numbers) if branch.sampling.temperature else 0.0 for branch in branches]
-        logits = together([branch.row for branch in branches if branch.row])  # [M, V]
-        tokens = sample(logits, [branch.sampling for branch in branches], drawn, self.ops)
-        for branch in warm:
-            branch.drawn += 1
-        for branch, token in zip(branches, tokens, strict=True):
-            try:
-                if branch.goal:  # its tree may have failed at a branch before it
-                    self._accept(branch, token)
-            except Exception as error:
-                self._fail(branch.request, error)
-
-    def _accept(self, branch: Branch, token: Token) -> None:
-        span, goal = branch.span, branch.goal
-        branch.sampled_at = len(span.tokens)
-        span.tokens.append(token.id)
-        branch.generated.append(token)
-        branch.row = None
-        branch.critical += 1
-        branch.request.cost.decoded += 1
-        text = goal.stream.push(token.id) if goal and goal.stream else None
-        if self.log.on:
-            self._tell_decoded(branch, token, text)
-        self._stop_if_reached(branch)
-
-    def _tell_decoded(self, branch: Branch, token: Token, text: str | None) -> None:
-        decode = self.tokenizer.decode
-        text = decode([token.id]) if text is None else text
-        # What cannot be sampled has no finite logarithm, which JSON has no word for.
-        said = [(id, max(logprob, -1e9), decode([id])) for id, logprob in token.alternatives]
-        more = {"alternatives": said} if said else {}
-        self.log.emit("decoded", branch.request, branch, token=token.id, text=text, logprob=token.logprob, **more)
-
-    def _stop_if_reached(self, branch: Branch) -> bool:
-        reason = branch.reached(self.model.config.max_position_embeddings)
-        if reason:
-            self._stop(branch, reason)
-        return reason is not None
-
-    def _stop(self, branch: Branch, reason: str) -> None:
-        branch.end(reason)
-        self.log.emit("stopped", branch.request, branch, reason=reason)
 
     # Computing
 
