@@ -10,7 +10,10 @@ from helpers import make_engine, small_model
 from hypothesis import given
 from hypothesis import strategies as st
 
+from miniapr.engine import operations as op
+from miniapr.engine.branch import Limits
 from miniapr.engine.engine import Engine
+from miniapr.engine.request import Program
 from miniapr.engine.sampling import Sampling
 from miniapr.engine.stopping import TextStream
 
@@ -230,3 +233,19 @@ def test_f46_no_token_at_all_is_a_completion_too() -> None:
     root = engine.start("abc")
     (done,) = engine.decode([root], max_tokens=0, stop="x")
     assert (done.tokens, done.text, done.finish) == ((), "", "length")
+
+
+@given(width=st.integers(1, 9), limit=st.integers(0, 40), seeded=st.booleans())
+def test_f48_no_step_decodes_more_than_its_request_has_left(width: int, limit: int, seeded: bool) -> None:
+    def program() -> Program:
+        root = yield op.Start([1, 2, 3])
+        yield op.Settle([root])
+        branches = yield op.Fork(root, [[4]] * width if seeded else width)
+        done = yield op.Decode(branches, max_tokens=6)
+        return [len(one.tokens) for one in done], {one.finish for one in done}
+
+    engine = make_engine(record=False)
+    request = engine.submit(program(), Limits(tokens=limit))
+    counts, ends = engine.wait(request)
+    assert request.cost.decoded == sum(counts) == min(limit, 6 * width) and ends == {"length"}
+    assert max(counts) - min(counts) <= 1 and counts == sorted(counts, reverse=True)  # the oldest first
