@@ -99,5 +99,5 @@ class Tree:
         """A whole step of the engine. ``watch.seconds`` gets the model's part of it, ``overhead`` the rest."""
         with through(self.engine, self.watch):
             begun = time.perf_counter()
-            self.engine.step()
+            self.engine.advance()
             self.overhead.append(time.perf_counter() - begun - self.watch.seconds[-1])

@@ -19,6 +19,9 @@ from miniapr.engine.sampling import Sampling
 from miniapr.ops import Operations
 from miniapr.tasks import Problem, prompt_text
 
+from . import models
+from .contestants import Tree
+
 BLOCKS = 40  # a problem
 CYCLE = 500  # requests between two looks at the memory
 
@@ -39,6 +42,7 @@ def measure(ops: Operations, quick: bool, rounds: int) -> dict[str, Any]:
     kept = [0, 100] if quick else [0, 100, 1600]
     return {
         "problems": rows,
+        "wide": wide(ops, 64, 5 if quick else 40),
         "kept": [{"trees": n, "seconds": keep(ops, n)} for n in kept],
         "rounds": fork_and_join(ops, 100 if quick else 200),
         "full cache": [fill(ops, n) for n in ([1000] if quick else [1000, 4000, 16000])],
@@ -89,6 +93,21 @@ def solve(ops: Operations, problems: int, temperature: float) -> dict[str, float
         "tokens_per_second": tokens / seconds,
         "engine_share": 1 - model[0] / seconds,
         "steps": engine.steps,
+    }
+
+
+def wide(ops: Operations, branches: int, steps: int) -> dict[str, float]:
+    """What the engine adds to a step of M with so many branches on a prefix of 1,024, of the model's part."""
+    model = models.build("M", torch.float32)
+    models.lay_out(model, ops)
+    tree = Tree(model, ops, 1024, branches)
+    for _ in range(steps):
+        tree.step()
+    return {
+        "branches": branches,
+        "steps": steps,
+        "model": median(tree.watch.seconds[-steps:]),
+        "overhead": median(tree.overhead[-steps:]),
     }
 
 

@@ -238,8 +238,12 @@ def _crowd(data: dict[str, Any]) -> list[Table]:
     every = data["memory"]["every"]
     marks = sorted({0, len(memory) // 4, len(memory) // 2, 3 * len(memory) // 4, len(memory) - 1})
     aged = [[f"{every * (i + 1):,}", f"{memory[i]:.0f}"] for i in marks]
+    wide = data["wide"]
+    cells = [f"{wide['branches']}", f"{1e3 * wide['model']:.1f}", f"{1e3 * wide['overhead']:.1f}"]
+    cells.append(f"{100 * wide['overhead'] / (wide['model'] + wide['overhead']):.1f}")
     return [
         problems,
+        Table("A step of M, wide", "", ["branches", "forward pass, ms", "engine, ms", "engine's share, %"], [cells]),
         Table("One token of one tree, beside others that a user keeps", "", ["trees kept", "ms"], kept),
         Table("Fork and stitch one tree, over and over", "", ["rounds", "first 50, ms", "last 50, ms"], long),
         Table("A prompt of 2,000 tokens", "Seconds.", ["blocks", "empty pool", "full of cached prefixes"], full),

@@ -132,6 +132,11 @@ def share(sections: Sections) -> float:
     return 100 * many("engine_share", 0.0)(sections)
 
 
+def wide(sections: Sections) -> float:
+    row = sections["crowd"]["wide"]
+    return 100 * float(row["overhead"] / (row["model"] + row["overhead"]))
+
+
 def never_falls(sections: Sections) -> float:
     """Tokens a second of more problems over those of a quarter as many, where that is least."""
     speeds = [row["tokens_per_second"] for row in sections["crowd"]["problems"] if not row["temperature"]]
@@ -184,6 +189,7 @@ TARGETS = [
     Target(CPU, "256 problems at once, greedy", ">=", 20_000, "tokens/s", many("tokens_per_second", 0.0)),
     Target(CPU, "256 problems at once, temperature 1", ">=", 15_000, "tokens/s", many("tokens_per_second", 1.0)),
     Target(CPU, "256 problems at once: the engine's share", "<=", 50, "%", share),
+    Target(CPU, "Step of M, 64 branches: the engine's share", "<=", 10, "%", wide),
     Target(CPU, "Four times as many problems: tokens a second, at worst", ">=", 1.0, "x", never_falls),
     Target(CPU, "A token with 1,600 trees kept, over one with none", "<=", 1.2, "x", kept_trees),
     Target(CPU, "Memory after 10,000 requests, over that after 1,000", "<=", 1.05, "x", grown),

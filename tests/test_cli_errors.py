@@ -36,7 +36,7 @@ def test_trace_and_plot(run: Run, tmp_path: Path) -> None:
 def test_file_that_cannot_be_written_is_found_out_before_the_run(
     run: Run, tmp_path: Path, option: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Engine, "_step", lambda self: pytest.fail("it ran"))
+    monkeypatch.setattr(Engine, "advance", lambda self: pytest.fail("it ran"))
     code, out, err = run("compare", option, tmp_path / "nowhere" / "file.png")
     assert (code, out) == (2, "") and "cannot write" in err and err.count("\n") == 1
     code, _, err = run("compare", option, tmp_path)

@@ -20,14 +20,14 @@ from miniapr.engine.engine import Engine
 def all_steps() -> int:
     """How many steps the main job takes, warm-up included."""
     with pytest.MonkeyPatch.context() as patch:
-        step, steps = Engine._step, 0
+        step, steps = Engine.advance, 0
 
         def counting(self: Engine) -> object:
             nonlocal steps
             steps += 1
             return step(self)
 
-        patch.setattr(Engine, "_step", counting)
+        patch.setattr(Engine, "advance", counting)
         assert main(["compare", "--json"]) == 0
     return steps
 
@@ -38,7 +38,7 @@ def test_ctrl_c_shows_what_there_is(
     run: Run, monkeypatch: pytest.MonkeyPatch, share: float, as_json: bool, all_steps: int
 ) -> None:
     engines: list[Engine] = []
-    step, steps, at = Engine._step, 0, int(share * all_steps)
+    step, steps, at = Engine.advance, 0, int(share * all_steps)
 
     def stepping(self: Engine) -> object:
         nonlocal steps
@@ -49,7 +49,7 @@ def test_ctrl_c_shows_what_there_is(
         return step(self)
 
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(Engine, "_step", stepping)
+    monkeypatch.setattr(Engine, "advance", stepping)
     code, out, err = run("compare", *["--json"] * as_json)
     assert code == 130 and err == ""
     assert steps == at + 1, "the step was ended, and no other begun"
@@ -66,7 +66,7 @@ def test_ctrl_c_shows_what_there_is(
 
 
 def test_ctrl_c_keeps_the_text_of_unfinished_branches(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = Engine._step
+    step = Engine.advance
 
     def stepping(self: Engine) -> object:
         out = step(self)
@@ -75,7 +75,7 @@ def test_ctrl_c_keeps_the_text_of_unfinished_branches(run: Run, monkeypatch: pyt
             signal.raise_signal(signal.SIGINT)
         return out
 
-    monkeypatch.setattr(Engine, "_step", stepping)
+    monkeypatch.setattr(Engine, "advance", stepping)
     report = parse(run("compare", "--json")[1])
     threads = report["fork"]["branches"]
     assert report["interrupted"] and not report["joins"] and report["sequential"] is None
@@ -89,7 +89,7 @@ DRIVER = """
 import sys
 from miniapr.engine.engine import Engine
 from miniapr.cli import main
-step, steps = Engine._step, 0
+step, steps = Engine.advance, 0
 def stepping(self):
     global steps
     steps += 1
@@ -97,7 +97,7 @@ def stepping(self):
         print("ready", file=sys.stderr, flush=True)
         sys.stdin.readline()
     return step(self)
-Engine._step = stepping
+Engine.advance = stepping
 sys.exit(main(sys.argv[1:]))
 """
 

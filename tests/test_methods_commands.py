@@ -79,7 +79,7 @@ def test_think_shows_the_tree_the_answer_and_the_costs(run: Run, tmp_path: Path)
 def test_what_cannot_be_is_said_in_a_line_before_anything_runs(
     run: Run, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Engine, "_step", lambda self: pytest.fail("it ran"))
+    monkeypatch.setattr(Engine, "advance", lambda self: pytest.fail("it ran"))
     code, out, err = run(*words)
     assert (code, out) == (2, "") and said in err and err.count("\n") == 1
 

@@ -281,7 +281,7 @@ def test_a_prompt_that_cannot_be_read_leaves_the_engine_as_it_was() -> None:
 
 def test_an_interrupted_command_has_not_happened(monkeypatch: pytest.MonkeyPatch) -> None:
     session = small().play("fork 2")
-    before, step, steps = seen(session), session.engine._step, []
+    before, step, steps = seen(session), session.engine.advance, []
 
     def third() -> Any:
         steps.append(1)
@@ -289,7 +289,7 @@ def test_an_interrupted_command_has_not_happened(monkeypatch: pytest.MonkeyPatch
             raise KeyboardInterrupt
         return step()
 
-    monkeypatch.setattr(session.engine, "_step", third)
+    monkeypatch.setattr(session.engine, "advance", third)
     with pytest.raises(KeyboardInterrupt):
         session.do("decode 5")
     monkeypatch.undo()

@@ -120,7 +120,7 @@ class Engine(ByHand):
         """Step while the request's program runs."""
         quiet = 0
         while request.task and not request.task.finished and not stop():
-            quiet = 0 if self._step() else quiet + 1
+            quiet = 0 if self.advance() else quiet + 1
             if quiet > 2:  # one quiet step is normal: an operation begins, and samples in the next
                 raise RuntimeError(f"the engine is stuck: nothing can be done for {request}")
 
@@ -139,7 +139,7 @@ class Engine(ByHand):
         with self.lock:
             mark, self.log.on = len(self.events), True  # somebody reads it
             try:
-                self._step()
+                self.advance()
             finally:
                 self.log.on = self.record
             happened = self.events[mark:]
@@ -147,8 +147,8 @@ class Engine(ByHand):
                 self.events.clear()
             return happened
 
-    def _step(self) -> bool:
-        """Whether anything happened."""
+    def advance(self) -> bool:
+        """The same, telling nobody. Returns whether anything happened."""
         with self.lock:
             mark, begun = self.log.count, time.perf_counter()
             self.decoding.step(self.scheduler.in_order(), self._fail)
