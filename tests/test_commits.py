@@ -104,6 +104,17 @@ def test_a_commit_gives_way_when_there_is_no_room_and_can_still_be_checked_out()
     assert_nothing_held(engine)
 
 
+def test_the_oldest_commit_gives_way_first_and_nothing_is_remembered_of_one_that_is_forgotten() -> None:
+    engine = make_engine()
+    roots = [engine.settle(engine.start([n, 2, 3])) for n in (1, 2)]
+    made = [engine.commit(root) for root in (*roots, roots[0])]
+    for number in range(3):
+        assert [one.held for one in made] == [False] * number + [True] * (3 - number)
+        assert engine.commits.forget_oldest()
+    assert not engine.commits.forget_oldest()
+    assert not engine.commits.held and not engine.commits._of
+
+
 def test_a_tree_that_a_program_drives_cannot_be_rewound() -> None:
     engine = make_engine()
 

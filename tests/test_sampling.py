@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -158,6 +159,13 @@ def test_m6_generators_of_siblings_differ_and_repeat() -> None:
     assert len({number for numbers in drawn for number in numbers}) == 3 * len(paths)
     assert drawn == [tuple(uniforms([params.key(path)] * 3, range(3)).tolist()) for path in paths]
     assert params.key((0,)) != Sampling(temperature=1.0, seed=5).key((0,))
+
+
+def test_m6_no_two_branches_have_the_same_random_numbers() -> None:
+    numbers = (-11, -1, *range(13), 111)
+    paths = [path for length in (1, 2, 3) for path in itertools.product(numbers, repeat=length)]
+    keys = {Sampling(seed=seed).key(path) for seed in (0, 1, 11) for path in paths}
+    assert len(keys) == 3 * len(paths)
 
 
 def test_random_numbers_are_uniform_and_one_says_nothing_of_the_next() -> None:

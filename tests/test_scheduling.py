@@ -258,6 +258,30 @@ def test_first_come_first_served_and_the_oldest_is_never_preempted_for_a_younger
     assert finished == sorted(finished)
 
 
+def talk(prompt: list[int], tokens: int) -> Program:
+    root = yield op.Start(prompt)
+    yield op.Decode([root], max_tokens=tokens)
+
+
+def test_a_step_has_at_most_so_many_tokens_and_a_long_prompt_holds_up_nobody_who_decodes() -> None:
+    engine = make_engine(max_batch_tokens=3)
+    long, short = engine.submit(talk([1] * 30, 1)), engine.submit(talk([2], 6))
+    step_until(engine, short)
+    assert long.state == "running"
+    step_until(engine)
+    assert max(e.data["rows"] for e in engine.events if e.kind == "step") == 3
+
+
+def test_nobody_is_let_in_who_would_be_out_at_once() -> None:
+    engine = make_engine(num_blocks=7, block_size=2, reuse_prefixes=False)
+    first = engine.submit(talk([1] * 8, 4))
+    engine.step()
+    second = engine.submit(talk([2] * 8, 4))  # three blocks are free, it needs four
+    step_until(engine)
+    assert not any(event.kind == "preempted" for event in engine.events)
+    assert (first.error, second.error) == (None, None)
+
+
 def test_many_requests_leave_nothing_behind() -> None:
     """A short soak: queues, hits, evictions and preemptions, and the pool is whole again after every wave."""
     engine = make_engine(num_blocks=40, block_size=2, record=False)
