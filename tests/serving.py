@@ -22,6 +22,7 @@ from miniapr.serve.service import Service
 
 PROMPT = "8 7 3 -> 29 :"
 PARALLEL = {"method": "adaptive", "join": "stitch"}
+HANG = 600  # seconds: only a hang takes so long, on any machine, and pytest's own bound takes longer
 
 
 class Running:
@@ -40,7 +41,7 @@ class Running:
         given = {"content-type": "application/json", **headers}
         if self.key:
             given.setdefault("authorization", f"Bearer {self.key}")
-        return urlopen(Request(self.url + path, data, given), timeout=60)
+        return urlopen(Request(self.url + path, data, given), timeout=HANG)
 
     def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Status and JSON, of errors too."""
@@ -54,7 +55,7 @@ class Running:
         """A connection on which nothing was read yet."""
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that not reading is soon noticed
-        connection.settimeout(60)
+        connection.settimeout(HANG)
         connection.connect((urlsplit(self.url).hostname, urlsplit(self.url).port))
         connection.sendall(data)
         return connection
@@ -77,14 +78,27 @@ class Running:
         assert lines[-1] == b"[DONE]"
         return [json.loads(line) for line in lines[:-1]]
 
-    def idle(self, seconds: float = 20) -> bool:
-        """Whether soon nobody is served and nothing is held but the prefix cache, which can let all of it go."""
-        end = time.monotonic() + seconds
+    def idle(self) -> bool:
+        """Whether in the end nobody is served and nothing is held but the prefix cache, which can let all of it go."""
+        end = time.monotonic() + HANG
         while time.monotonic() < end:
-            if not self.service.visits and self.service.loop.ask(lambda: nothing_held(self.engine)).result(20):
+            if not self.service.visits and self.service.loop.ask(lambda: nothing_held(self.engine)).result(HANG):
                 return True
             time.sleep(0.02)
         return False
+
+
+def received(connection: socket.socket, most: int = 1 << 16) -> bytes:
+    """What comes next: nothing once the other side has ended the connection, whatever way."""
+    try:
+        return connection.recv(most)
+    except ConnectionResetError:  # it went while something that we sent was still unread
+        return b""
+
+
+def nothing_more(connection: socket.socket) -> bytes:
+    """All that comes until the other side ends the connection."""
+    return b"".join(iter(lambda: received(connection), b""))
 
 
 def nothing_held(engine: Engine) -> bool:
@@ -104,6 +118,7 @@ def serving(
     **options: Any,
 ) -> Iterator[Running]:
     given = {"num_blocks": 512, "block_size": 16, "record": True, **options}
+    limits = limits or ServerLimits(silence=HANG, body_seconds=HANG)  # a busy machine makes its clients slow
     service = Service(bundle, Engine(bundle.model, bundle.tokenizer, **given), limits, asked_as)
     server = Server(create_app(service, key, hosts, origins), service, grace, log_level="critical")
     listening = socket.create_server(("127.0.0.1", 0))
@@ -117,5 +132,5 @@ def serving(
         yield Running(service, server, f"http://127.0.0.1:{listening.getsockname()[1]}/v1", key)
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(HANG)
         assert not thread.is_alive() and not service.loop.alive

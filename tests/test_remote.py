@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from serving import PROMPT, Running, serving
+from serving import HANG, PROMPT, Running, serving
 
 import miniapr
 from miniapr.engine import operations as op
@@ -223,7 +223,7 @@ def test_answers_that_are_none(bundle: Bundle, control: Control, answer: bytes |
             engine.run(adaptive(prompts(bundle)[0], control, "reprefill"))
         engine.close()
         listening.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        thread.join(HANG)
         for connection in kept:
             connection.close()
 

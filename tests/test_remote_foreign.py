@@ -15,6 +15,7 @@ from foreign import FRAMES, Foreign, Piece, answer, event, foreign, framed, head
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.text import Text
+from serving import HANG
 
 from miniapr.engine import operations as op
 from miniapr.engine.request import Program
@@ -256,7 +257,7 @@ def test_cancelling_cuts_the_connection(frame: str) -> None:
         while not any(event.kind == "decoded" for event in engine.events):
             engine.step()
         engine.abort(request)
-        assert server.gone.wait(200)  # only a hang takes so long
+        assert server.gone.wait(HANG)
         engine.close()  # and does not wait for the server either
 
 
@@ -266,7 +267,7 @@ def test_a_server_that_does_not_say_what_it_cost_is_not_waited_for(monkeypatch: 
     with foreign(lambda *_: answer(said("a"), said("b"), said("c"), frame=frame, hold=True)) as server:
         engine = asked(server)
         assert engine.run(program("p")).text == "abc"
-        assert server.gone.wait(200)
+        assert server.gone.wait(HANG)
         engine.close()
 
 

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from serving import PROMPT, Running, serving
+from serving import HANG, PROMPT, Running, serving
 
 import miniapr
 from miniapr.serve.limits import ServerLimits
@@ -68,7 +68,7 @@ def _try(operation: Any, mode: GenerationMode) -> set[int]:
         model = case.body.get("model") if isinstance(case.body, dict) else None
         if isinstance(model, str) and len(model) <= 300:
             case.body["model"] = "countdown"  # or nearly all of them would end at the door
-        answered.add(case.call_and_validate(checks=CHECKS, timeout=30).status_code)
+        answered.add(case.call_and_validate(checks=CHECKS, timeout=HANG).status_code)
 
     check()
     return answered

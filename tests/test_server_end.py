@@ -23,11 +23,11 @@ from urllib.request import Request, urlopen
 import openai
 import pytest
 from command_line import Run
-from serving import PARALLEL, PROMPT, nothing_held, serving
+from serving import HANG, PARALLEL, PROMPT, nothing_held, serving
 
 import miniapr
 from miniapr.model.bundle import SHIPPED, Bundle
-from miniapr.serve import command
+from miniapr.serve import command, connection
 from miniapr.serve.work import opening
 from miniapr.show.models import known
 
@@ -37,27 +37,38 @@ def bundle() -> Bundle:
     return miniapr.load()
 
 
-def test_what_outlasts_the_grace_is_told_so(endless: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whole answers, streams, and who does not even read: all end, in words, and without a traceback."""
-    with serving(miniapr.load(endless), grace=0.1) as server, ThreadPoolExecutor(2) as pool:
+def test_what_outlasts_the_grace_is_told_so(
+    endless: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole answers and streams: both end in words, and without a traceback."""
+    monkeypatch.setattr(connection, "LAST_WORDS", HANG)
+    with serving(miniapr.load(endless), grace=0) as server, ThreadPoolExecutor(1) as pool:
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         body = {"model": server.service.name, "prompt": PROMPT, "max_tokens": 30_000}
         whole = pool.submit(server.ask, "/completions", body)
-        stream = pool.submit(lambda: server.open("/completions", {**body, "stream": True}).read())
-        deaf = server.raw({"max_tokens": 30_000, "stream": True, "logprobs": 20, "n": 1})
-        while len(server.engine.scheduler.requests) < 3 or not any(
-            one.flow.write_paused for one in server.server.server_state.connections
-        ):
+        stream = server.open("/completions", {**body, "stream": True})  # whose beginning is there
+        while len(server.engine.scheduler.requests) < 2:
             time.sleep(0.01)
         server.stop()
-        status, said = whole.result(60)
+        status, said = whole.result(HANG)
         assert status == 503 and said["error"]["type"] == "server_error" and "stopping" in said["error"]["message"]
-        *_, last, done = stream.result(60).strip().split(b"\n\n")
+        *_, last, done = stream.read().strip().split(b"\n\n")
         assert done == b"data: [DONE]" and json.loads(last[6:])["error"] == said["error"]
+    assert "Traceback" not in capsys.readouterr().err and nothing_held(server.engine)
+
+
+def test_who_does_not_read_what_it_is_told_is_not_waited_for(
+    endless: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LAST_WORDS", 0.1)
+    with serving(miniapr.load(endless), grace=0) as server:
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        deaf = server.raw({"max_tokens": 30_000, "stream": True, "logprobs": 20})
+        while not any(one.flow.write_paused for one in server.server.server_state.connections):
+            time.sleep(0.01)
     deaf.close()
     log = capsys.readouterr().err
-    assert "Cancel 1 running task" in log and "Traceback" not in log
-    assert nothing_held(server.engine)
+    assert "Cancel 1 running task" in log and "Traceback" not in log and nothing_held(server.engine)
 
 
 def test_nothing_is_taken_in_after_the_end(bundle: Bundle) -> None:
@@ -77,7 +88,7 @@ def test_a_stop_lets_what_is_nearly_done_finish(bundle: Bundle) -> None:
         while not server.service.visits:
             time.sleep(0.001)
         server.stop()
-        assert answer.result(60)["choices"][0]["finish_reason"] == "stop"
+        assert answer.result(HANG)["choices"][0]["finish_reason"] == "stop"
 
 
 def test_a_bug_in_the_edge_is_told_and_logged(
@@ -110,7 +121,7 @@ def statuses(words: Sequence[str], hosts: Sequence[str]) -> list[int]:
         for host in hosts:
             try:
                 named = Request(url + "/models", headers={"host": host.format(urlsplit(url).netloc)})
-                found.append(urlopen(named, timeout=60).status)
+                found.append(urlopen(named, timeout=HANG).status)
             except HTTPError as error:
                 found.append(error.code)
     finally:
@@ -195,4 +206,4 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path, endless: Pa
                 for number, _ in enumerate(client.completions.create(**asked, stream=True)):
                     if number == 3:
                         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130 and "Traceback" not in process.stderr.read()
+        assert process.wait(HANG) == 130 and "Traceback" not in process.stderr.read()

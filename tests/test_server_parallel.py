@@ -11,7 +11,7 @@ from urllib.request import urlopen
 
 import openai
 import pytest
-from serving import PARALLEL, PROMPT, Running, serving
+from serving import HANG, PARALLEL, PROMPT, Running, serving
 
 import miniapr
 from miniapr.engine.operations import Start
@@ -189,6 +189,6 @@ def test_metrics_tell_what_was_done(bundle: Bundle) -> None:
 
 
 def test_the_engine_lives_in_one_thread(server: Running) -> None:
-    assert server.service.loop.ask(lambda: threading.current_thread().name).result(10) == "engine"
+    assert server.service.loop.ask(lambda: threading.current_thread().name).result(HANG) == "engine"
     with pytest.raises(ZeroDivisionError):
-        server.service.loop.ask(lambda: 1 / 0).result(10)
+        server.service.loop.ask(lambda: 1 / 0).result(HANG)

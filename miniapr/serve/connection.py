@@ -16,7 +16,7 @@ from .errors import ApiError
 from .limits import ServerLimits
 from .service import Service
 
-LAST_WORDS = 3  # seconds in which clients can take what they are told after the grace
+LAST_WORDS = 10  # seconds in which clients can take what they are told after the grace; a busy machine is slow
 
 
 class Connection(H11Protocol):
