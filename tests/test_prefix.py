@@ -14,7 +14,7 @@ from miniapr.engine import operations as op
 from miniapr.engine.engine import Engine
 from miniapr.engine.request import Program
 from miniapr.kv.prefix import PrefixTree
-from miniapr.kv.span import Piece, Span, View
+from miniapr.kv.span import Span, View
 from miniapr.model.decoder import Decoder
 
 PROMPT = [1, 2, 3, 4, 5, 6, 7]
@@ -118,49 +118,6 @@ def test_f11_f19_a_partly_evicted_prefix_is_found_as_far_as_it_is_there(evicted:
     assert distance(logits_of(engine, [*PROMPT, 9]), plain_logits(small_model(), [*PROMPT, 9])) < 1e-10
 
 
-@given(st.lists(st.tuples(st.sampled_from(("insert", "match", "read", "leave", "evict")), words), max_size=40))
-def test_the_next_leaf_is_the_least_recently_used_that_is_idle_or_else_of_all(
-    calls: list[tuple[str, list[int]]],
-) -> None:
-    """The heap against its definition, over the leaves that there are."""
-    prefixes, read = PrefixTree(), set[Span]()
-    for name, word in calls:
-        if name == "insert":
-            prefixes.insert([Span(0, View(), word).whole()])
-        elif name == "match":
-            prefixes.match(word)
-        elif name == "read":
-            read.update(node.piece.span for node in prefixes if node.piece.tokens[0] == word[0])
-        elif name == "leave":
-            for span in [span for span in read if span.tokens[0] == word[0]]:
-                read.remove(span)
-                prefixes.wake(span)
-        else:
-            leaves = sorted((node for node in prefixes if not node.children), key=lambda node: node.used)
-            expected = next((leaf.piece for leaf in leaves if leaf.piece.span not in read), None)
-            expected = expected or next((leaf.piece for leaf in leaves), None)
-            assert prefixes.next_leaf(lambda piece: piece.span not in read) == expected
-
-
-def test_a_prefix_in_part_or_once_read_goes_before_one_that_was_used_later() -> None:
-    engine = make_engine(block_size=1, num_blocks=30)
-    kv, prompts = engine.kv, [[1] * 4, [2] * 4, [3] * 4, [4] * 4]
-
-    def make_room(blocks: int) -> list[int]:
-        """How the prefixes begin that are left."""
-        kv.make_room(kv.pool.free + blocks)
-        return sorted(node.piece.tokens[0] for node in kv.tree)
-
-    for prompt in prompts:
-        logits_of(engine, prompt)
-    first, second = (node.piece for node in sorted(kv.tree, key=lambda node: node.used)[:2])
-    kv.hold((first, Piece(second.span, 0, 2)))
-    assert make_room(2) == [1, 3, 4], "of the second, two blocks are nobody else's"
-    kv.drop((Piece(second.span, 0, 2),))
-    kv.drop((first,))
-    assert make_room(4) == [3, 4], "nobody reads the first any more"
-
-
 def test_f15_room_is_not_made_by_evicting_what_was_just_found() -> None:
     """The pool is full of two prefixes; the one that is asked for again is older than the other."""
     engine = make_engine(block_size=1, num_blocks=12)
@@ -170,21 +127,6 @@ def test_f15_room_is_not_made_by_evicting_what_was_just_found() -> None:
     assert hits(engine) == [5]
     assert root.request.cost.prefilled == 4
     assert distance(root.logits, plain_logits(small_model(), root.history)) < 1e-10
-
-
-def test_least_recently_used_goes_first_and_what_a_branch_reads_stays() -> None:
-    engine = make_engine(block_size=1, num_blocks=30)
-    old, recent, read = [1] * 4, [2] * 4, [3] * 4
-    for prompt in (old, recent, read):
-        logits_of(engine, prompt)
-    root = engine.settle(engine.start([*read, 4]))
-    logits_of(engine, old[:2])
-    engine.kv.make_room(engine.pool.free + 4)
-    assert [len(engine.kv.match([*p, 9])) for p in (old[:2], recent, read)] == [2, 0, 4]
-    engine.kv.make_room(engine.kv.available)
-    poison(engine)
-    engine.extend(root, [5])
-    assert distance(engine.settle(root).logits, plain_logits(small_model(), [*read, 4, 5])) < 1e-10
 
 
 def stitched_with(root_seeds: list[list[int]]) -> tuple[Engine, list[int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +18,11 @@ def histories(draw: st.DrawFn) -> list[Span]:
     for _ in range(draw(st.integers(2, 6))):
         view = draw(st.sampled_from([View(), *(span.view for span in spans)]))
         for _ in range(draw(st.integers(0, 3)) if spans else 0):
-            span = draw(st.sampled_from(spans))
-            cuts = sorted(draw(st.lists(st.sampled_from((0, 2, len(span.tokens))), min_size=2, max_size=2)))
-            view += (Piece(span, *cuts, draw(st.sampled_from((0, 0, 0, 3)))),)
+            span, by = draw(st.sampled_from(spans)), draw(st.sampled_from((0, 0, 3)))
+            n = len(span.tokens)
+            cuts = draw(st.sampled_from(((0, n), (0, 2), (0, 2, n), (1, n))))
+            for start, stop in pairwise(cuts):
+                view += (Piece(span, start, stop, by),)
         spans.append(Span(view.length + draw(st.sampled_from((0, 0, 1))), view, range(draw(st.integers(2, 4)))))
     return spans
 

@@ -79,7 +79,7 @@ def test_a_control_token_may_have_any_name(name: str) -> None:
     inner = KINDS["byte level"]()
     inner.add_special_tokens([AddedToken(name, normalized=False)])
     tokenizer = Tokenizer(inner, "{% for m in messages %}{{ m.content }}" + name + "{% endfor %}")
-    for text in (name, name * 3, "b" + name + "b"):
+    for text in (name, name * 3, "b" + name + "b", name + "b" + name):
         try:
             ids = tokenizer.chat([{"role": "user", "content": text}])
         except ValueError as error:  # the only token for this byte is the control token
