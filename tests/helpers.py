@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from miniapr import kernels, ops
@@ -33,6 +34,11 @@ VOCAB = 29
 CONTEXT = 400
 JOINS = ("stitch", "stitch_contiguous", "stitch_copied", "reprefill")
 RATIOS = {1: (2, 2), 2: (4, 2), 3: (3, 1)}  # query heads and key/value heads
+
+
+def share(of: int) -> settings:
+    """A part of the profile's examples: for a property whose runs are long, or that several backends are asked for."""
+    return settings(max_examples=max(20, settings().max_examples // of))
 
 
 def backend_or_skip(name: str) -> Operations:

@@ -7,7 +7,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 import torch
-from helpers import assert_nothing_held, backend_or_skip, distance, make_engine, poison, small_model, tree
+from helpers import assert_nothing_held, backend_or_skip, distance, make_engine, poison, share, small_model, tree
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from programs import HOW, MAX_TOKENS, some_tokens
@@ -151,7 +151,7 @@ class ByHand(RuleBasedStateMachine):
 
 
 TestByHand = ByHand.TestCase
-TestByHand.settings = settings(max_examples=max(20, settings().max_examples // 3), stateful_step_count=20)
+TestByHand.settings = settings(share(3), stateful_step_count=20)
 
 
 # Negative controls: each check notices what it is there for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import backend_or_skip
+from helpers import backend_or_skip, share
 from hypothesis import given
 from programs import Scenario, run, scenarios
 
@@ -17,6 +17,7 @@ BACKENDS = [
 
 
 @pytest.mark.parametrize("name, dtype, tolerance", BACKENDS)
+@share(2)
 @given(scenario=scenarios())
 def test_engine_equals_oracle_for_random_programs(
     name: str, dtype: torch.dtype, tolerance: float, scenario: Scenario
