@@ -23,12 +23,14 @@ const Kernels& choose() {
     const Kernels* all[] = {
 #if defined(__x86_64__)
         &avx512bf16_kernels, &avx512_kernels, &avx2_kernels,
+#elif defined(__aarch64__)
+        &neon_kernels,
 #endif
         &portable_kernels};
     const char* wanted = std::getenv("MINIAPR_ISA");
     for (const Kernels* kernels : all)
         if (runs_here(*kernels) && (!wanted || !*wanted || !std::strcmp(wanted, kernels->name))) return *kernels;
-    fail("MINIAPR_ISA = '", wanted, "' is not one that this processor runs (portable, avx2, avx512, avx512bf16)");
+    fail("MINIAPR_ISA = '", wanted, "' is not one that this processor runs (portable, neon, avx2, avx512, avx512bf16)");
 }
 
 }  // namespace

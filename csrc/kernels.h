@@ -28,12 +28,14 @@ struct Kernels {
 };
 
 // The best that this processor runs, or the one that the environment variable MINIAPR_ISA names
-// (portable, avx2, avx512, avx512bf16), for comparing them.
+// (portable, neon, avx2, avx512, avx512bf16), for comparing them.
 const Kernels& kernels();
 
 extern const Kernels portable_kernels;
 #if defined(__x86_64__)
 extern const Kernels avx2_kernels, avx512_kernels, avx512bf16_kernels;
+#elif defined(__aarch64__)
+extern const Kernels neon_kernels;
 #endif
 
 }  // namespace miniapr

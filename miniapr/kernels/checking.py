@@ -221,6 +221,14 @@ def _copy_and_shift(ops: Operations, case: _Case) -> Pairs:
         yield from zip(got, expected, strict=True)
 
 
+def _sample(ops: Operations, case: _Case) -> Pairs:
+    for rows, vocabulary in product(_ROWS, (1, 7, 61, 430)):
+        x, uniform = case.numbers(rows, vocabulary), torch.rand(rows, generator=case.generator, dtype=torch.float64)
+        cuts = torch.full_like(uniform, 0.9), torch.full_like(uniform, 0.01)
+        how = (torch.arange(rows) % 3).double(), torch.arange(rows) % 5, *cuts, uniform
+        yield from zip(ops.sample(x, *how), reference.sample(x.double(), *how), strict=True)
+
+
 _ROWS = (1, 2, 3, 8, 19)
 _OPERATIONS: dict[str, Callable[[Operations, _Case], Pairs]] = {
     "write_kv": _write_kv,
@@ -231,4 +239,5 @@ _OPERATIONS: dict[str, Callable[[Operations, _Case], Pairs]] = {
     "linear": _linear,
     "swiglu": _swiglu,
     "rope": _rope,
+    "sample": _sample,
 }
