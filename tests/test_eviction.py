@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers import distance, make_engine, plain_logits, poison, small_model
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from test_prefix import logits_of, words
 
@@ -12,6 +12,7 @@ from miniapr.kv.span import Piece, Span, View
 
 
 @given(st.lists(st.tuples(st.sampled_from(("insert", "match", "read", "leave", "evict")), words), max_size=40))
+@example([("insert", [0]), ("insert", [1]), ("read", [2]), ("evict", [0])])  # all of them are read
 def test_the_next_leaf_is_the_least_recently_used_that_is_idle_or_else_of_all(
     calls: list[tuple[str, list[int]]],
 ) -> None:

@@ -154,6 +154,16 @@ def test_message_replaces_the_call_by_its_answer() -> None:
     assert distance(joined.logits, plain_logits(small_model(), joined.history)) < 1e-10
 
 
+def test_a_message_stands_after_all_that_is_kept_though_the_last_branch_is_not_the_longest() -> None:
+    engine = make_engine()
+    root, branches = tree(engine, [[1, 1, 1], [2]])
+    joined = engine.settle(engine.join(root, branches, "stitch", then=[4]))
+    kept = len(joined.history) - 1
+    (child,) = engine.fork(joined, [[5]])
+    joined = engine.join(joined, [child], message([7], keep=kept))
+    assert joined.position == 3 + (3 + 3) + 1, "the prompt, the longer branch, the message"
+
+
 @pytest.mark.parametrize("how", JOINS)
 def test_keeping_the_branches_lets_all_of_them_go_on(how: str) -> None:
     engine = make_engine(block_size=3)
