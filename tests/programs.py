@@ -35,6 +35,7 @@ class Act:
     seeds: tuple[tuple[int, ...], ...] = ()
     how: str = "stitch"
     keep: bool = False
+    given: int | None = None  # of a fork: how many of its tokens the children get
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,18 @@ some_tokens = st.lists(token, min_size=1, max_size=4).map(tuple)
 seeds = st.lists(st.lists(token, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
 decode = st.builds(Act, st.just("decode"), number, st.integers(1, 5), st.lists(token, max_size=3).map(tuple))
 fork = st.builds(Act, st.just("fork"), number, seeds=seeds)
+spawn = st.builds(
+    Act, st.just("fork"), number, seeds=st.lists(some_tokens, min_size=1, max_size=3).map(tuple), given=number
+)
 join = st.builds(Act, st.just("join"), number, number, some_tokens, how=st.sampled_from(HOW), keep=st.booleans())
 extend = st.builds(Act, st.just("extend"), number, tokens=some_tokens)
 other = st.builds(Act, st.sampled_from(("settle", "release")), number)
 # Single operations, and the whole figure of fork, decode and join, so that most programs get as far as a join.
 acts = st.lists(
-    st.one_of(st.tuples(fork, decode, join), *(st.tuples(one) for one in (decode, fork, join, extend, other))),
+    st.one_of(
+        st.tuples(st.one_of(fork, spawn), decode, join),
+        *(st.tuples(one) for one in (decode, fork, spawn, join, extend, other)),
+    ),
     max_size=7,
 ).map(lambda figures: tuple(one for figure in figures for one in figure))
 disturbance = st.builds(
@@ -155,9 +162,10 @@ class World:
             elif act.kind == "release" and len(leaves) > 1:
                 yield op.Release([leaf])
             elif act.kind == "fork" and len(leaves) + len(act.seeds) <= MAX_LEAVES:
-                children = yield op.Fork(leaf, act.seeds)
+                given = None if act.given is None else min(act.given, len(leaf.history))
+                children = yield op.Fork(leaf, act.seeds, given)
                 for child, seed in zip(children, act.seeds, strict=True):
-                    self.shadows[child] = self.shadow(leaf).fork().append(seed)
+                    self.shadows[child] = self.shadow(leaf).fork(given).append(seed)
             elif act.kind == "join":
                 yield from self.join(root.request, act)
         yield op.Settle(self.leaves(root.request))
@@ -176,6 +184,8 @@ class World:
         shadows = [self.shadow(branch) for branch in sorted(chosen, key=lambda branch: branch.path)]
         if len({node for s in shadows for node, _ in s.own}) < sum(len(s.own) for s in shadows):
             return  # two joins of the same branches: refused, see test_joins
+        if act.how.startswith("stitch") and not all(s.own_from for s in shadows):
+            return  # a context of its own: refused, see test_fork_and_branches
         before = self.shadow(parent)
         keep = max(before.own_from, min(len(before.sees), 3 * act.which))  # never less than its own fork left
         rule = message(act.tokens, keep) if act.how == "message" else act.how

@@ -33,6 +33,7 @@ class Shadow:
 
     def __init__(self, sees: Sequence[tuple[Node, int]] = (), position: int = 0) -> None:
         self.sees, self.position, self.own_from = list(sees), position, len(sees)
+        self.born_at = position
 
     @property
     def tokens(self) -> list[int]:
@@ -48,38 +49,46 @@ class Shadow:
             self.position += 1
         return self
 
-    def fork(self) -> Shadow:
-        return Shadow(self.sees, self.position)
+    def fork(self, keep: int | None = None) -> Shadow:
+        if keep is None or keep >= len(self.sees):
+            return Shadow(self.sees, self.position)
+        return Shadow(self.sees[:keep], _end(self.sees[:keep]))
 
     def joined(self, how: str, branches: Sequence[Shadow], message: Sequence[int] = (), keep: int = 0) -> Shadow:
         """A shadow in this one's place that goes on from ``branches``."""
         new = Shadow(self.sees, self.position)
-        new.own_from = self.own_from
+        new.own_from, new.born_at = self.own_from, self.born_at
         if how == "stitch":
             new.sees += [seen for branch in branches for seen in branch.own]
-            new.position = max(branch.position for branch in branches)
+            new.position = max(self.position, *(branch.position for branch in branches))
         elif how in ("stitch_contiguous", "stitch_copied"):
             for branch in branches:
-                moved = new.position - self.position
+                moved = new.position - branch.born_at
                 new.sees += [(node, shift + moved) for node, shift in branch.own]
-                new.position += branch.position - self.position
+                new.position += branch.position - branch.born_at
         elif how == "reprefill":
             new.append([node.token for branch in branches for node, _ in branch.own])
         elif how == "select":
             (branch,) = branches
-            new.sees += branch.own
-            new.position = branch.position
+            new.sees, new.position = list(branch.sees), branch.position
+            if branch.own_from < new.own_from:
+                new.own_from, new.born_at = branch.own_from, branch.born_at
         else:
             assert how == "message"
             del new.sees[keep:]
             new.own_from = min(new.own_from, keep)
-            new.position = max((node.position + shift + 1 for node, shift in new.sees), default=0)
+            new.position = _end(new.sees)
             new.append(message)
         return new
 
     def logits(self, model: Decoder) -> Tensor:
         """After its last token, by the dense decoder."""
         return oracle(model, [self])[0]
+
+
+def _end(sees: Sequence[tuple[Node, int]]) -> int:
+    """The position after everything that is seen."""
+    return max((node.position + shift + 1 for node, shift in sees), default=0)
 
 
 def oracle(model: Decoder, shadows: Sequence[Shadow]) -> list[Tensor]:

@@ -9,6 +9,7 @@ from shadow import Shadow
 
 from miniapr.engine import operations as op
 from miniapr.engine.branch import Limits
+from miniapr.engine.joins import message
 from miniapr.engine.request import Program
 from miniapr.engine.sampling import Sampling
 from miniapr.ops import Operations
@@ -266,3 +267,64 @@ def test_two_engines_share_a_model_and_nothing_else() -> None:
     assert [ids(b) for b in others] == [ids(b) for b in plain]
     second.check()
     assert other_root.state == "alive"
+
+
+# With less than all
+
+
+@pytest.mark.parametrize("keep", range(6))
+def test_a_child_that_is_given_less_is_the_plain_prompt_of_that(backend: Operations, keep: int) -> None:
+    engine = make_engine(backend=backend)
+    root = engine.settle(engine.start(PROMPT))
+    computed = root.request.cost.prefilled
+    for child, seed in zip(engine.fork(root, [[7], [8, 9]], keep=keep), ([7], [8, 9]), strict=True):
+        assert (child.history, child.tokens, child.born_at) == ([*PROMPT[:keep], *seed], seed, keep)
+        logits = Shadow().append(child.history).logits(small_model())
+        assert distance(engine.settle(child).logits, logits) < 1e-10
+    assert root.request.cost.prefilled == computed + 3, "what they are given is there already"
+    assert root.request.cost.largest_context == max(len(PROMPT), keep + 2)
+
+
+def test_a_child_that_is_given_less_needs_a_seed_and_cannot_be_given_more_than_there_is() -> None:
+    engine = make_engine()
+    root = engine.settle(engine.start(PROMPT))
+    with pytest.raises(ValueError, match="no logits after 2 tokens"):
+        engine.fork(root, [[1], []], keep=2)
+    with pytest.raises(ValueError, match="cannot keep 6 tokens: branch 0 has 5"):
+        engine.fork(root, [[1]], keep=6)
+    with pytest.raises(ValueError, match="cannot keep -1"):
+        engine.fork(root, [[1]], keep=-1)
+    assert root.position == 5 and not root.children
+    engine.decode(engine.fork(root, 1, keep=5), max_tokens=1)  # all of it
+
+
+def test_f64_contexts_of_their_own_are_stitched_by_nobody_whatever_the_cache_knows() -> None:
+    """Both begin as the root did; whether their first tokens are the root's very own depends on the cache."""
+    for reuse in (True, False):
+        engine = make_engine(reuse_prefixes=reuse)
+        root = engine.settle(engine.start(PROMPT))
+        children = engine.fork(root, [[*PROMPT, 7], [*PROMPT, 8]], keep=0)
+        engine.decode(children, max_tokens=2)
+        assert (root.request.cost.prefilled < 3 * len(PROMPT)) == reuse
+        for how in ("stitch", "stitch_contiguous", "stitch_copied"):
+            with pytest.raises(ValueError, match="branch 1 was given none of its parent's tokens"):
+                engine.join(root, children, how, [4])
+        beside = engine.join(root, children, "reprefill", [4], keep=True)
+        assert beside.history == [*PROMPT, *children[0].history, *children[1].history, 4]
+        chosen = engine.join(root, children[1:], "select", [4])
+        assert chosen.history[:6] == [*PROMPT, 8] and chosen.position == 9
+        engine.check()
+
+
+def test_a_call_in_a_call_returns_as_text_and_nobody_attends_to_more_than_its_own_context() -> None:
+    """Recursion: what is called sees its own prompt only, whatever its callers have written."""
+    engine = make_engine()
+    root = engine.settle(engine.start([1] * 20))
+    (outer,) = engine.fork(root, [[2] * 12], keep=0)
+    (inner,) = engine.fork(engine.settle(outer), [[3] * 4], keep=0)
+    engine.settle(inner)
+    outer = engine.join(outer, [inner], message([5, 6]))
+    root = engine.join(root, [outer], message([7]))
+    assert root.history == [1] * 20 + [7] and engine.settle(root).position == 21
+    assert root.request.cost.largest_context == 21
+    assert distance(root.logits, Shadow().append(root.history).logits(small_model())) < 1e-10

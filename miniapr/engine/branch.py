@@ -59,6 +59,7 @@ class Cost:
     keys_shifted keys turned in place
     steps        forward passes
     seconds      in steps
+    largest_context  tokens that one computed token attended to at most, itself included
     """
 
     decoded: int = 0
@@ -69,6 +70,7 @@ class Cost:
     keys_shifted: int = 0
     steps: int = 0
     seconds: float = 0.0
+    largest_context: int = 0
 
     def add(self, **amounts: float) -> None:
         for name, amount in amounts.items():
@@ -123,6 +125,9 @@ class Branch:
     drawn        how many of those it has used
     completion   what the last Decode gave
     depth        how many forks lie above it
+    first        how many tokens of its history it was given: its own text begins there. 0 in a child that was given
+                 nothing: a context of its own
+    born_at      the position at which that text begins
     """
 
     def __init__(
@@ -149,11 +154,11 @@ class Branch:
         self.state = "alive"  # then "joined", "released" or "aborted"
         self.generated: list[Token] = []
         self.sampled_at: int | None = None  # index in the span of a sampled token that is still to be computed
-        self.born_at = span.position  # the position of its first own token
+        self.born_at = span.position
         self.joined_at = -1  # the position at which its last join let it go on
         self.join_cost: dict[str, int] | None = None  # what that join cost
         self.critical = 0  # tokens decoded one after the other to get here
-        self.first = len(view)  # where its own text begins in its history
+        self.first = len(view)
 
     def __repr__(self) -> str:
         return f"Branch({self.id}, {self.state}, position={self.position}, tokens={len(self.history)})"
@@ -191,8 +196,7 @@ class Branch:
     @property
     def own(self) -> tuple[Piece, ...]:
         """The pieces that it wrote since its parent's fork: what a join adds to the parent's view."""
-        shared = len(self.parent.view) if self.parent else 0
-        return (self.view + (self.span.whole(),)).after(shared)
+        return (self.view + (self.span.whole(),)).after(self.first if self.parent else 0)
 
     @property
     def ready(self) -> bool:

@@ -12,7 +12,7 @@ from ..kv.span import Piece, Span, View
 from ..model.config import ModelConfig
 from .branch import Branch, Tree, let_go
 from .events import Log
-from .joins import Join, Merge
+from .joins import Join, Merge, common
 from .sampling import Sampling
 
 
@@ -61,27 +61,32 @@ class Branching:
                 f"the pool has {len(pool)}"
             )
 
-    def fork(self, parent: Branch, seeds: Sequence[Sequence[int]]) -> list[Branch]:
-        """Seal the parent's span; each child gets the parent's view and an empty span of its own."""
+    def fork(self, parent: Branch, seeds: Sequence[Sequence[int]], keep: int | None = None) -> list[Branch]:
+        """Seal the parent's span; each child gets the parent's view, or its first ``keep`` tokens, and an empty span
+        of its own."""
+        view, position, row = parent.view + (parent.span.whole(),), parent.position, parent.row
+        if keep is not None and keep < len(view):
+            view, row = view.head(keep), None
+            position = view.end
         for seed in seeds:
-            self._check_tokens(seed, parent.position)
-        if parent.row is None and not all(seeds):
-            raise ValueError(f"branch {parent.id} has no logits that unseeded children could go on from")
+            self._check_tokens(seed, position)
+        if row is None and not all(seeds):
+            raise ValueError(f"branch {parent.id} has no logits after {len(view)} tokens, so every child needs a seed")
         self.seal(parent)
         parent.forks += 1
-        self.kv.hold(parent.view, times=len(seeds))
+        self.kv.hold(view, times=len(seeds))
         for number, seed in enumerate(seeds):
             path = (*parent.path, parent.forks, number)
-            span = self.span(parent.position, parent.view, seed)
-            child = Branch(parent.request, self.log.number("branch"), parent.view, span, parent.sampling, parent, path)
+            span = self.span(position, view, seed)
+            child = Branch(parent.request, self.log.number("branch"), view, span, parent.sampling, parent, path)
             child.critical = parent.critical
-            child.row = None if seed else parent.row
+            child.row = None if seed else row
             parent.children.append(child)
             parent.request.add(child)
-        reused = len(parent.view) * len(seeds)
+        reused = len(view) * len(seeds)
         parent.request.cost.reused += reused
         children = [{"branch": child.id, **written(child)} for child in parent.children] if self.log.on else []
-        self.log.emit("forked", parent.request, parent, position=parent.position, children=children, reused=reused)
+        self.log.emit("forked", parent.request, parent, position=position, children=children, reused=reused)
         return list(parent.children)
 
     def seal(self, branch: Branch) -> None:
@@ -121,6 +126,8 @@ class Branching:
         if not merge.copy:
             self.kv.hold(view)
         joined = self._beside(parent) if keep else self._consume(parent, branches)
+        if joined.parent and (known := common(joined.view, view)) < joined.first:
+            joined.first, joined.born_at = known, view.head(known).end  # it goes on from a child that had less
         joined.view, joined.first = view, min(joined.first, len(view))
         joined.span = self.span(merge.position, view, fresh)
         joined.span.again = min(merge.again, len(fresh))

@@ -91,9 +91,9 @@ class ByHand(ABC):
         self.perform(branch, operations.Extend(branch, tokens))
         return branch
 
-    def fork(self, branch: Branch, seeds: int | Sequence[Tokens]) -> list[Branch]:
+    def fork(self, branch: Branch, seeds: int | Sequence[Tokens], keep: int | None = None) -> list[Branch]:
         """See :class:`~miniapr.engine.operations.Fork`."""
-        children: list[Branch] = self.perform(branch, operations.Fork(branch, seeds))
+        children: list[Branch] = self.perform(branch, operations.Fork(branch, seeds, keep))
         return children
 
     def join(

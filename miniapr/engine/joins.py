@@ -11,6 +11,11 @@ Take a parent at position p whose branches A (3 tokens) and B (2 tokens) are don
     message            a prefix cut short, then text                         the message (APR)
 
 No join changes a branch, so the same branches can be joined in several ways and compared.
+
+Children that were given less (``Fork(keep=)``) join by the same rules: their own text is added where they wrote it
+(stitch), moved behind (contiguous, copied) or computed anew (reprefill); select goes on from all that the one sees, and
+no more. Only a child that was given nothing cannot be stitched. Its context is not the parent's, but may begin with the
+very same tokens, taken from the prefix cache; whether one of them would be seen twice is then chance.
 """
 
 from __future__ import annotations
@@ -49,18 +54,18 @@ Join = Callable[[Branch, Sequence[Branch]], Merge]
 def stitch(parent: Branch, branches: Sequence[Branch]) -> Merge:
     """Positions overlap; the next one is after the longest branch, so that nothing seen lies ahead
     (Multiverse, Yang et al. 2025, section 4: next position = max over paths)."""
-    view = parent.view + (piece for branch in branches for piece in branch.own)
-    return Merge(view, max(branch.position for branch in branches))
+    view = parent.view + (piece for branch in branches for piece in _own(branch))
+    return Merge(view, max(parent.position, *(branch.position for branch in branches)))
 
 
 def stitch_contiguous(parent: Branch, branches: Sequence[Branch]) -> Merge:
     """Positions as in the concatenated text, by rotating the query for each piece: nothing is moved
     (Hogwild! Inference, Rodionov et al. 2025, section 3)."""
-    view, shift = parent.view, 0
+    view, position = parent.view, parent.position
     for branch in branches:
-        view += (piece.moved(shift) for piece in branch.own)
-        shift += branch.position - parent.position
-    return Merge(view, parent.position + shift)
+        view += (piece.moved(position - branch.born_at) for piece in _own(branch))
+        position += branch.position - branch.born_at
+    return Merge(view, position)
 
 
 def stitch_copied(parent: Branch, branches: Sequence[Branch]) -> Merge:
@@ -92,7 +97,7 @@ def select(parent: Branch, branches: Sequence[Branch]) -> Merge:
     if len(branches) != 1:
         raise ValueError(f"select goes on from one branch, {len(branches)} were given")
     (branch,) = branches
-    return Merge(parent.view + branch.own, branch.position, row=branch.row)
+    return Merge(branch.view + (branch.span.whole(),), branch.position, row=branch.row)
 
 
 def message(tokens: Sequence[int], keep: int | None = None) -> Join:
@@ -101,14 +106,35 @@ def message(tokens: Sequence[int], keep: int | None = None) -> Join:
 
     def join(parent: Branch, branches: Sequence[Branch]) -> Merge:
         length = len(parent.view) if keep is None else keep
-        least = len(parent.parent.view) if parent.parent else 0
+        least = parent.first if parent.parent else 0
         if not least <= length <= len(parent.view):
             raise ValueError(f"cannot keep {length} tokens: at least {least}, at most {len(parent.view)}")
         view = parent.view.head(length)
-        position = max((piece.end for piece in view), default=0)
-        return Merge(view, position, tuple(tokens))
+        return Merge(view, view.end, tuple(tokens))
 
     return join
+
+
+def _own(branch: Branch) -> tuple[Piece, ...]:
+    """What a stitch adds of a branch. Raises ValueError for one with a context of its own."""
+    if not branch.first:
+        raise ValueError(
+            f"branch {branch.id} was given none of its parent's tokens: its keys are of another context and cannot be "
+            "stitched; message, reprefill and select can join it"
+        )
+    return branch.own
+
+
+def common(one: View, other: View) -> int:
+    """How many tokens two views have in common from the beginning on."""
+    length = 0
+    for mine, its in zip(one, other, strict=False):
+        if (mine.span, mine.start, mine.shift) != (its.span, its.start, its.shift):
+            break
+        length += min(len(mine), len(its))
+        if mine.stop != its.stop:
+            break
+    return length
 
 
 JOINS: dict[str, Join] = {f.__name__: f for f in (stitch, stitch_contiguous, stitch_copied, reprefill, select)}

@@ -163,10 +163,15 @@ class Fork(Operation):
 
     Costs no computing and no copying: children attend to what the parent wrote. The parent waits until
     they are joined or released. Gives the children.
+
+    keep  how many of the parent's tokens they are given, from its first on; None: all. With fewer every child needs a
+          seed. With 0 it has a context of its own, from position 0 on, and a seed that is text is a prompt: with the
+          join ``message`` that is spawn and join of APR (Pan et al. 2025, section 3), nested it is call and return
     """
 
     branch: Branch
     seeds: int | Sequence[Tokens]
+    keep: int | None = None
 
     def begin(self, machine: Machine, tree: Tree) -> None:
         _branches(self.branch)
@@ -176,7 +181,7 @@ class Fork(Operation):
             width = index(self.seeds)  # type: ignore[arg-type]
             seeds: list[list[int]] = [[]] * min(width, limits.width)
         except TypeError:
-            seeds = [token_ids(machine.tokenizer, seed) for seed in self.seeds]  # type: ignore[union-attr]
+            seeds = [self._seed(machine.tokenizer, seed) for seed in self.seeds]  # type: ignore[union-attr]
             width = len(seeds)
         if width < 1:
             raise ValueError(f"a fork needs at least one branch, is asked for {self.seeds}")
@@ -184,14 +189,21 @@ class Fork(Operation):
             raise ValueError(f"{width} branches asked for, the limit on width is {limits.width}")
         if self.branch.depth >= limits.depth:
             raise ValueError(f"branch {self.branch.id} is {self.branch.depth} forks deep, the limit is {limits.depth}")
+        if self.keep is not None and not 0 <= index(self.keep) <= len(self.branch.history):
+            raise ValueError(f"cannot keep {self.keep} tokens: branch {self.branch.id} has {len(self.branch.history)}")
         self._seeds = seeds
+
+    def _seed(self, tokenizer: Tokenizer, seed: Any) -> list[int]:
+        if self.keep == 0 and isinstance(seed, str):
+            return list(tokenizer.prompt(seed))
+        return token_ids(tokenizer, seed)
 
     def done(self) -> bool:
         return self.branch.ready or self.branch.state != "alive"
 
     def result(self, machine: Machine) -> list[Branch]:
         self.branch.require("fork")
-        return machine.branching.fork(self.branch, self._seeds)
+        return machine.branching.fork(self.branch, self._seeds, self.keep)
 
     def needs(self) -> Iterable[Branch]:
         return (self.branch,)

@@ -148,6 +148,11 @@ class View:
         return list(chain.from_iterable(piece.tokens for piece in self.pieces))
 
     @property
+    def end(self) -> int:
+        """The position after all that is in it."""
+        return max((piece.end for piece in self.pieces), default=0)
+
+    @property
     def causal_prefix(self) -> View:
         """The longest head of the view whose KV equals that of ordinary causal text."""
         return self if self.causal else View(self.pieces[: self._causal_pieces])
