@@ -242,7 +242,7 @@ from miniapr.stepper import Trace
 
 def run(how):
     """The same as above in one go, on an engine of its own: its trace."""
-    engine = miniapr.Engine(bundle.model, tokenizer, num_blocks=64)
+    engine = miniapr.Engine(bundle.model, tokenizer, num_blocks=64, record=True)
     engine.run(miniapr.adaptive(prompt, control, how))
     return Trace.of(engine, title=how)
 

@@ -334,7 +334,7 @@ assert blocks == [2, 4, 3] and sum(blocks) * BLOCK == 36
 # knows its blocks. Here are the same two texts, in the engine.
 
 # %%
-engine = miniapr.Engine(bundle.model, tokenizer, num_blocks=8, block_size=BLOCK, reuse_prefixes=False)
+engine = miniapr.Engine(bundle.model, tokenizer, num_blocks=8, block_size=BLOCK, reuse_prefixes=False, record=True)
 one, two = engine.start(a_tokens[:5]), engine.start(b_tokens[:3])
 engine.settle(one)  # computes everything up to the last token
 engine.settle(two)

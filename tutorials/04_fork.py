@@ -293,7 +293,7 @@ assert round(moved / 1e6, 1) == 14.7
 # %%
 from miniapr.stepper import Trace
 
-engine = miniapr.Engine(bundle.model, tokenizer, num_blocks=16, block_size=BLOCK)
+engine = miniapr.Engine(bundle.model, tokenizer, num_blocks=16, block_size=BLOCK, record=True)
 parent = engine.start(tokenizer.encode("8 7 3 -> 29 : 7 * 3 ="))
 first, second = engine.fork(parent, [tokenizer.encode("21 , 8"), tokenizer.encode("20 , 8")])
 engine.settle(second)

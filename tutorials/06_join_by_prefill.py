@@ -51,7 +51,7 @@ def ids(text):
 # them: for what follows it makes no difference who wrote.
 
 # %%
-engine = miniapr.Engine(bundle.model, tokenizer, block_size=4, num_blocks=24)
+engine = miniapr.Engine(bundle.model, tokenizer, block_size=4, num_blocks=24, record=True)
 root = engine.start(ids("<bos> <adaptive> 8 7 3 -> 29 :"))
 A, B = engine.fork(root, [ids("<thread> 8 - 7 = 1"), ids("<thread> 7 * 3 = 21")])
 engine.settle(A)  # computes what is behind, so that all keys and values are in the pool
@@ -265,7 +265,7 @@ assert "answer ( 7 * 3 ) + 8" in joined.completion.text
 def seconds(tokens, at_once):
     """For this many new tokens after the root's text, given ``at_once`` in each pass: the median of a few."""
     took = []
-    engine = miniapr.Engine(bundle.model, tokenizer, record=False)
+    engine = miniapr.Engine(bundle.model, tokenizer)
     for _ in range(6):
         branch = engine.settle(engine.start(root.history))
         begun = time.perf_counter()
@@ -298,7 +298,7 @@ picture
 # price comes to reading everything twice.
 
 # %%
-engine = miniapr.Engine(bundle.model, tokenizer, record=False)
+engine = miniapr.Engine(bundle.model, tokenizer)
 widths, again = range(1, 9), []
 for width in widths:
     root = engine.start(ids("<bos> <adaptive> 8 7 3 -> 29 :"))

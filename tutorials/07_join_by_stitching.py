@@ -52,7 +52,7 @@ def ids(text):
 # As in chapter 6: a prompt of 8 tokens, branches A and B of 6 tokens each, and a `<join>` token to go on with.
 
 # %%
-engine = miniapr.Engine(bundle.model, tokenizer, block_size=4, num_blocks=24)
+engine = miniapr.Engine(bundle.model, tokenizer, block_size=4, num_blocks=24, record=True)
 root = engine.start(ids("<bos> <adaptive> 8 7 3 -> 29 :"))
 A, B = engine.fork(root, [ids("<thread> 8 - 7 = 1"), ids("<thread> 7 * 3 = 21")])
 engine.settle(A)  # computes what is behind, so that all keys and values are in the pool
@@ -109,7 +109,7 @@ assert forms["stitch"].positions.tolist() == [*range(14), *range(8, 14), 14]
 
 # %%
 def recorded(how):
-    engine = miniapr.Engine(bundle.model, tokenizer, block_size=4, num_blocks=24)
+    engine = miniapr.Engine(bundle.model, tokenizer, block_size=4, num_blocks=24, record=True)
     root = engine.start(ids("<bos> <adaptive> 8 7 3 -> 29 :"))
     branches = engine.fork(root, [ids("<thread> 8 - 7 = 1"), ids("<thread> 7 * 3 = 21")])
     for branch in branches:
@@ -387,7 +387,7 @@ assert exchanged("stitch", models["both in turn"]) < 1e-3 < exchanged("reprefill
 torch.set_num_threads(threads)
 joins = ("stitch", "stitch_contiguous", "stitch_copied", "reprefill")
 problems = held_out("pairs", 30, 7, Ranges())
-large = miniapr.Engine(bundle.model, tokenizer, num_blocks=8192, max_batch_tokens=2048, record=False)
+large = miniapr.Engine(bundle.model, tokenizer, num_blocks=8192, max_batch_tokens=2048)
 outcomes = [
     judge(problem, result, joins, Vocabulary())
     for problem, result in zip(problems, answer_all(large, problems, "adaptive", joins), strict=True)

@@ -272,7 +272,7 @@ for how in ("reprefill", "stitch"):
 # generator for all. Then they differ; but which branch says what depends on who was asked first, and no run can be
 # repeated.
 #
-# Here every branch has a generator of its own, seeded by the root's seed *and its place in the tree*. (The
+# Here every branch has random numbers of its own: a key made of the root's seed *and its place in the tree*. (The
 # temperature is absurdly high: at an ordinary one this little model is so sure of itself that siblings agree by
 # chance.)
 
@@ -285,7 +285,7 @@ def four(order, same_seed=False):
     children = engine.fork(root, 4)
     if same_seed:
         for child in children:
-            child.rng = random.Random(7)
+            child.key = 7
     for number in order:
         engine.decode([children[number]], max_tokens=8)
     return [child.text for child in children]

@@ -41,7 +41,7 @@ class Trace:
     def of(cls, engine: Engine, title: str = "", events: Iterable[Event] | None = None) -> Trace:
         """What an engine with ``record=True`` has done so far (or the given part of it)."""
         if not engine.record:
-            raise ValueError("the engine keeps the last step's events only: make it with record=True")
+            raise ValueError("the engine keeps no events: make it with record=True")
         told = [asdict(event) for event in (engine.events if events is None else events)]
         pool = engine.pool
         about = {
