@@ -23,7 +23,6 @@ except ImportError:
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", os.environ.get("MINIAPR", "..")], check=True)
     import miniapr
 
-import random
 from collections import Counter
 
 import torch
