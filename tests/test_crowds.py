@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from helpers import assert_nothing_held, backend_or_skip, make_engine, small_model
+from helpers import assert_nothing_held, backend_or_skip, dense_logits, distance, make_engine, small_model
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -132,3 +132,23 @@ def test_in_a_crowd_everyone_gets_what_it_would_get_alone(crowd: Crowd) -> None:
 @given(crowd=crowds)
 def test_a_crowd_on_the_compiled_kernels(batch: int, crowd: Crowd) -> None:
     judge(replace(crowd, max_batch_tokens=batch), backend_or_skip("cpp"))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_a_span_is_restored_for_all_who_know_it_however_much_each_needs(first: int, batch: int) -> None:
+    engine = make_engine(block_size=4, num_blocks=64, max_batch_tokens=batch)
+    long = engine.settle(engine.start([5, 6, 7, 8, 1, 2, 3]))
+    child, _ = engine.fork(long, 2)
+    (piece,) = child.view
+    short = engine.settle(engine.start([5, 6, 9, 9]))
+    assert [(p.span, p.start, p.stop) for p in short.view] == [(piece.span, 0, 2)]  # to the middle of a block
+    for branch in (child, short):
+        engine.scheduler.preempt(branch.request)
+    engine.kv.flush()
+    assert piece.span.written == 0
+    for branch in ((child, short), (short, child))[first]:
+        engine.settle(engine.extend(branch, [4]))
+        engine.check()
+    for branch in (child, short):
+        assert distance(branch.logits, dense_logits(branch)) < 1e-10
