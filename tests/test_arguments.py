@@ -41,6 +41,11 @@ def good_arguments(native: Operations) -> dict[str, dict[str, Any]]:
         "copy_and_shift": {**stack, "source": one, "target": one + 2, "turn": one, **tables, "interleaved": True},
         "linear": {"x": x, "weights": weights, "norm": norm, "add": torch.randn(2, 32)},
         "swiglu": {"x": x, "gate": weights[0], "up": weights[1], "norm": norm},
+        "sample": {
+            "logits": torch.randn(2, 8),
+            **dict.fromkeys(("temperature", "top_p", "min_p", "uniform"), torch.full((2,), 0.5, dtype=torch.float64)),
+            "top_k": one,
+        },
         "rope": {"x": torch.randn(2, 3, 8), "cos": torch.ones(2, 4), "sin": torch.ones(2, 4), "interleaved": False},
     }
 
@@ -50,6 +55,7 @@ TAKEN = {
     ("write_kv", "k", "type"),  # in any type: they are stored as the cache is
     ("write_kv", "v", "type"),
     ("linear", "add", "dimensions"),  # one row for all: a bias
+    ("sample", "logits", "size"),  # another vocabulary
 }
 
 

@@ -273,7 +273,14 @@ class Cuda:
         )  # fmt: skip
         return out
 
-    sample = staticmethod(reference.sample)  # torch's own operations, on the device
+    def sample(
+        self, logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, uniform: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A token for each row of logits [M, V], and its log-probability: by torch's own operations, on the device."""
+        lists = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "uniform": uniform}
+        self._checks.code("logits", logits, 2, "[M, V]")
+        self._checks.draws(len(logits), **lists)
+        return reference.sample(logits, **lists)
 
     def _check_q(self, q: Tensor, k_cache: Tensor) -> int:
         """[N, heads, D] where the cache is: the number of heads."""
