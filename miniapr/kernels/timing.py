@@ -19,7 +19,7 @@ from ..ops.packed import pack
 from .table import Table
 
 LAYERS, HEADS, GROUP, HEAD_DIM, BLOCK, PREFIX = 12, 4, 3, 64, 16, 4096
-WIDTH, HIDDEN = HEADS * GROUP * HEAD_DIM, 2048
+WIDTH, HIDDEN, VOCABULARY = HEADS * GROUP * HEAD_DIM, 2048, 32_000
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,19 @@ def _layer_variants(ops: Operations, device: str, dtype: torch.dtype) -> list[_V
     def rope(_: int) -> Tensor:
         return ops.rope(heads, cos, sin, False)
 
+    logits = torch.randn(8, VOCABULARY, device=device).to(dtype)
+    half, all_ = torch.full((8,), 0.5, dtype=torch.float64), torch.zeros(8, dtype=torch.int64)
+
+    def sample(_: int) -> object:
+        return ops.sample(logits, half, all_, half, half, half)
+
     moved = 2 * heads.numel() * dtype.itemsize
-    return [*multiply(1), *multiply(8), _Variant("rope", f"8 rows of {heads.shape[1]} heads", moved, rope)]
+    return [
+        *multiply(1),
+        *multiply(8),
+        _Variant("rope", f"8 rows of {heads.shape[1]} heads", moved, rope),
+        _Variant("sample", f"8 rows of {VOCABULARY} logits", logits.numel() * dtype.itemsize, sample),
+    ]
 
 
 def _shared(prefix: int, rows: int) -> AttentionPlan:
