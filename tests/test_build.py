@@ -123,7 +123,7 @@ def test_check_takes_the_operations_that_it_is_given() -> None:
 def test_check_finds_planted_errors(copy: Path) -> None:
     """All in one build: the last slot of a run is not seen, two slots of a block are swapped, a wrong sign."""
     with (
-        edited(copy / "attention_unit.inl", "limit = unit.end - begin", "limit = unit.end - begin - 1"),
+        edited(copy / "attention_unit.inl", "w.end[r] - begin, 0, limit", "w.end[r] - begin - 1, 0, limit"),
         edited(copy / "write_kv.cpp", "offset = slots[n] % size", "offset = size - 1 - slots[n] % size"),
         edited(copy / "turn.inl", "(to_b + t, y * cos + x * sin)", "(to_b + t, y * cos - x * sin)"),
     ):
