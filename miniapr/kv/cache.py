@@ -136,7 +136,7 @@ class KVCache:
         pieces = [node.piece for node in nodes if node.piece is not None]
         for piece in pieces:
             self._tree_refs[self.blocks(piece)] -= 1
-        self.drop(reversed(pieces))  # children before parents: a span is freed from its end
+        self.drop(pieces)
 
     # Prefixes
 
