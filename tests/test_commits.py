@@ -171,7 +171,7 @@ class Tree:
     @staticmethod
     def copy(shadow: Shadow) -> Shadow:
         other = Shadow(shadow.sees, shadow.position)
-        other.own_from = shadow.own_from
+        other.own_from, other.born_at = shadow.own_from, shadow.born_at
         return other
 
     def seen(self) -> list[tuple[Branch, str, int]]:
