@@ -15,7 +15,7 @@ import miniapr
 from miniapr.cli import main
 from miniapr.methods.compare import JOINS
 
-ROOT = Path(miniapr.__file__).parents[1]
+ROOT = Path(miniapr.__file__).parents[1]  # where the package is that is tested: not always the source tree
 TOP = ["problem", "model", "fork", "joins", "critical_path", "total_tokens", "sequential", "interrupted"]
 JOIN = (
     "position tokens_recomputed tokens_reused bytes_moved keys_shifted seconds kl_to_reprefill top1_agrees text correct"

@@ -282,7 +282,7 @@ def test_a_child_that_is_given_less_is_the_plain_prompt_of_that(backend: Operati
         logits = Shadow().append(child.history).logits(small_model())
         assert distance(engine.settle(child).logits, logits) < 1e-10
     assert root.request.cost.prefilled == computed + 3, "what they are given is there already"
-    assert root.request.cost.largest_context == max(len(PROMPT), keep + 2)
+    assert root.request.largest_context == max(len(PROMPT), keep + 2)
 
 
 def test_a_child_that_is_given_less_needs_a_seed_and_cannot_be_given_more_than_there_is() -> None:
@@ -326,5 +326,5 @@ def test_a_call_in_a_call_returns_as_text_and_nobody_attends_to_more_than_its_ow
     outer = engine.join(outer, [inner], message([5, 6]))
     root = engine.join(root, [outer], message([7]))
     assert root.history == [1] * 20 + [7] and engine.settle(root).position == 21
-    assert root.request.cost.largest_context == 21
+    assert root.request.largest_context == 21
     assert distance(root.logits, Shadow().append(root.history).logits(small_model())) < 1e-10

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, Run, parse
+from command_line import Run, parse
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Scripted
@@ -24,7 +24,8 @@ from miniapr.stepper import Trace
 
 PLAYED = (*BASELINES, "early-cancel", "deepconf", "deepconf-online", "multiverse", "threadweaver", "npr")
 
-OWN = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(), re.DOTALL)[0]
+DOCS = Path(__file__).parents[1] / "docs"
+OWN = re.findall(r"```python\n(.*?)```", DOCS.joinpath("methods.md").read_text("utf-8"), re.DOTALL)[0]
 
 
 def test_methods_lists_all_with_what_they_are(run: Run) -> None:

@@ -59,7 +59,6 @@ class Cost:
     keys_shifted keys turned in place
     steps        forward passes
     seconds      in steps
-    largest_context  tokens that one computed token attended to at most, itself included
     """
 
     decoded: int = 0
@@ -70,7 +69,6 @@ class Cost:
     keys_shifted: int = 0
     steps: int = 0
     seconds: float = 0.0
-    largest_context: int = 0
 
     def add(self, **amounts: float) -> None:
         for name, amount in amounts.items():
@@ -87,6 +85,7 @@ class Tree:
     branches  all there ever were, in order of birth
     living    those that are alive, in the same order
     state     "running", then "finished", "failed" or "aborted"
+    largest_context  tokens that one computed token attended to at most, itself included: no cost, as it adds up to nothing
     """
 
     def __init__(self, id: int, limits: Limits, tokenizer: Tokenizer) -> None:
@@ -97,6 +96,7 @@ class Tree:
         self.kept: dict[Span, int] | None = None  # span -> how many of its first tokens are held
         self.growing: Span | None = None  # a sealed span that got blocks in this step, not yet written
         self.cost = Cost()
+        self.largest_context = 0
         self.state = "running"
 
     @property

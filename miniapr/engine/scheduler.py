@@ -234,8 +234,8 @@ class Scheduler:
             branch.sampled_at = None
             count -= 1
         request.cost.prefilled += count
-        if (context := job.view.length + stop) > request.cost.largest_context:
-            request.cost.largest_context = context
+        if (context := job.view.length + stop) > request.largest_context:
+            request.largest_context = context
         if branch is None:
             self.residency.restored(request, span)
         elif span.causal and stop - start > 1:
