@@ -98,6 +98,15 @@ def test_without_shift_or_with_a_shift_of_nothing_dense_is_the_same() -> None:
     assert distance(small_model().dense(*given_), small_model().dense(*given_, zero + 3)) > 1e-3
 
 
+def test_dense_gives_the_rows_that_are_asked_for() -> None:
+    n = len(TEXT)
+    seen = torch.ones(1, n, n, dtype=torch.bool).tril().expand(2, n, n)
+    given_ = (torch.tensor([TEXT, TEXT[::-1]]), torch.arange(n).expand(2, n), seen)
+    wanted = torch.tensor([2 * n - 1, 0, n + 1])
+    all_rows = small_model().dense(*given_).flatten(0, 1)
+    assert distance(small_model().dense(*given_, wanted=wanted), all_rows[wanted]) < 1e-10
+
+
 # Checkpoints
 
 

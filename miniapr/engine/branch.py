@@ -85,7 +85,7 @@ class Tree:
     branches  all there ever were, in order of birth
     living    those that are alive, in the same order
     state     "running", then "finished", "failed" or "aborted"
-    largest_context  tokens that one computed token attended to at most, itself included: no cost, as it adds up to nothing
+    largest_context  tokens that one computed token attended to at most, itself included: no cost, as it never adds up
     """
 
     def __init__(self, id: int, limits: Limits, tokenizer: Tokenizer) -> None:

@@ -220,41 +220,49 @@ class Decoder(nn.Module):
     def device(self) -> torch.device:
         return self.lm_head.weight.device
 
-    def dense(self, tokens: Tensor, positions: Tensor, visible: Tensor, shift: Tensor | None = None) -> Tensor:
-        """Logits of every token, without any cache.
+    def dense(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        visible: Tensor,
+        shift: Tensor | None = None,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """Logits, without any cache.
 
         tokens     [B, T] int64
         positions  [B, T] int64
         visible    [B, T, T] bool, visible[b, i, j]: token i attends to token j; each must see itself
         shift      [B, T, T] int64, by how much key j counts as moved for query i; None: by nothing
-        returns    [B, T, vocab_size]
+        wanted     [M] int64, the rows of B * T whose logits are asked for; None: all
+        returns    [M, vocab_size], or [B, T, vocab_size]
         """
         group = self.config.num_attention_heads // self.config.num_key_value_heads
+        hidden_from = torch.zeros_like(visible, dtype=self.dtype).masked_fill_(~visible, -math.inf)[:, None]
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # [B, heads, T, D]
-            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)  # [B, Hq, T, D]
-            if shift is None:
-                out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None])
-            else:
-                score = self._shifted_scores(q, k, shift).masked_fill(~visible[:, None], -math.inf)
-                out = score.softmax(-1) @ v
-            return out.transpose(1, 2)  # [B, T, Hq, D]
+            if group > 1:
+                k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)  # [B, Hq, T, D]
+            q = q / math.sqrt(self.config.head_dim)
+            score = q @ k.transpose(-1, -2) if shift is None else self._shifted_scores(q, k, shift)  # [B, Hq, T, T]
+            return (score.add_(hidden_from).softmax(-1) @ v).transpose(1, 2)  # [B, T, Hq, D]
 
-        return self.head(self.model(*self.model.enter(tokens, positions), attend, reference), reference)
+        hidden = self.model(*self.model.enter(tokens, positions), attend, reference)
+        return self.head(hidden if wanted is None else hidden.flatten(0, 1).index_select(0, wanted), reference)
 
     def head(self, hidden: Tensor, ops: LayerOperations) -> Tensor:
         """[..., hidden_size] as the trunk gives it -> logits [..., vocab_size]"""
         return ops.linear(hidden, (self.lm_head.weight,), self.model.norm.norm)
 
     def _shifted_scores(self, q: Tensor, k: Tensor, shift: Tensor) -> Tensor:
-        """Scores [B, Hq, T, T] where key j is first turned by shift[b, i, j]: the definition, spelt out."""
+        """Products [B, Hq, T, T] where key j is first turned by shift[b, i, j]: the definition, spelt out."""
         score = q.new_zeros(*q.shape[:3], k.shape[2])
         for amount in torch.unique(shift):
             cos, sin = self.model.turns(amount, q.dtype)
             moved = rotate(k, cos, sin, self.config.rope_interleaved)
             score = torch.where((shift == amount)[:, None], q @ moved.transpose(-1, -2), score)
-        return score / math.sqrt(self.config.head_dim)
+        return score
 
     def paged(
         self,

@@ -46,7 +46,7 @@ class Teacher:
     partial   of the parents, how many hear of a random part of the children only, in any order
     """
 
-    insight: float = 0.5
+    insight: float = 0.7
     proposals: int = 5
     favour: float = 4.0
     full: float = 0.4

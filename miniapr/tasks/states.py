@@ -102,13 +102,15 @@ def expression(path: Sequence[str], numbers: Sequence[int]) -> str | None:
 class Deck:
     """Problems of ``ranges``, from the distribution of ``countdown.draw``, without its thousand searches a problem.
 
-    Owns a table of what each set of numbers can make. It grows as sets are met; what is drawn does not depend on it.
+    Owns a table of the targets that each set of numbers cannot and can make. It grows as sets are met; what is drawn
+    does not depend on it.
     """
 
     def __init__(self, ranges: Ranges) -> None:
         self.ranges = ranges
+        self._numbers = range(ranges.low, ranges.high + 1)
         self._targets = range(ranges.target_low, ranges.target_high + 1)
-        self._reached: dict[tuple[int, ...], set[int]] = {}
+        self._known: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
 
     def draw(
         self, rng: random.Random, solvable: bool = True, split: Split | None = None, attempts: int = 100_000
@@ -117,10 +119,11 @@ class Deck:
         ValueError if ``attempts`` draws find none."""
         ranges = self.ranges
         for _ in range(attempts):
-            numbers = tuple(sorted((rng.randint(ranges.low, ranges.high) for _ in range(ranges.count)), reverse=True))
-            if numbers not in self._reached:
-                self._reached[numbers] = reachable(numbers)
-            fit = [target for target in self._targets if (target in self._reached[numbers]) == solvable]
+            numbers = tuple(sorted(rng.choices(self._numbers, k=ranges.count), reverse=True))
+            if numbers not in self._known:
+                made, targets = reachable(numbers), self._targets
+                self._known[numbers] = [t for t in targets if t not in made], [t for t in targets if t in made]
+            fit = self._known[numbers][solvable]
             if rng.random() * len(self._targets) < len(fit):
                 state = State(numbers, rng.choice(fit))
                 if split is None or split_of(Problem(state.numbers, state.target)) == split:

@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--intermediate-size", type=int, default=config.intermediate_size)
     parser.add_argument("--heads", type=int, default=config.heads)
     parser.add_argument("--batch-tokens", type=int, default=config.batch_tokens)
+    parser.add_argument(
+        "--chunk-size", type=int, default=config.chunk_size, help="demonstrations sorted by length together"
+    )
     parser.add_argument("--count", type=int, default=config.ranges.count, help="numbers per problem")
     parser.add_argument("--high", type=int, default=config.ranges.high, help="largest number")
     parser.add_argument("--target-high", type=int, default=config.ranges.target_high, help="largest target")
@@ -66,6 +69,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
         intermediate_size=args.intermediate_size,
         heads=args.heads,
         batch_tokens=args.batch_tokens,
+        chunk_size=args.chunk_size,
         ranges=Ranges(args.count, 1, args.high, 1, args.target_high),
         roles=None if args.roles is None else Recipe(read_shares(args.roles), four=args.four),
     )

@@ -25,12 +25,12 @@ VERDICTS = {HIT, MISS, SURE, LIKELY, NEVER, CONTROL["plan"], CONTROL["thread_end
 class Shares:
     """Of the demonstrations, how many are in which role; any positive numbers, 0 leaves a role out."""
 
-    chain: float = 0.20
-    value: float = 0.12
-    propose: float = 0.07
-    sequential: float = 0.12
-    adaptive: float = 0.38
-    child: float = 0.07
+    chain: float = 0.36
+    value: float = 0.18
+    propose: float = 0.06
+    sequential: float = 0.07
+    adaptive: float = 0.21
+    child: float = 0.08
     parent: float = 0.04
     sort: float = 0.0
     merge: float = 0.0
@@ -55,7 +55,7 @@ class Recipe:
     teacher: Teacher = field(default_factory=Teacher)
     ranges: Ranges = field(default_factory=Ranges)
     ranges_of_four: Ranges = field(default_factory=lambda: Ranges(4, 1, 10, 1, 100))
-    four: float = 0.35
+    four: float = 0.15
     two: float = 0.15
     two_high: int = 5
     unsolvable: float = 0.06
@@ -66,13 +66,15 @@ class Recipe:
                 raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
 
 
-def weights(written: Sequence[str], concludes: bool) -> tuple[float, ...]:
+def weights(written: Sequence[str], concludes: bool = False, chain: bool = False) -> tuple[float, ...]:
     """Loss weight of each word. The few that decide would drown among the many that copy and compute: 6 for a verdict
-    and all of an answer, 3 for a step tried after a result, which is the decision that this was no hit; else 1."""
+    and all of an answer; 3 for a step of a chain, and for one tried after a result, which is the decision that this was
+    no hit; else 1."""
     out, answer = [], concludes
     for i, word in enumerate(written):
-        attempt = i >= 2 and word in LABELS and written[i - 1].isdecimal() and written[i - 2] in LABELS
-        out.append(6.0 if answer or word in VERDICTS else 3.0 if attempt else 1.0)
+        attempt = i >= 2 and written[i - 1].isdecimal() and written[i - 2] in LABELS
+        decides = word in LABELS and (chain or attempt)
+        out.append(6.0 if answer or word in VERDICTS else 3.0 if decides else 1.0)
         answer = answer or word == HIT
     return tuple(out)
 
@@ -89,6 +91,7 @@ class Roles:
         high, most = recipe.two_high * recipe.ranges.high, min(recipe.two_high, 2) * recipe.ranges.target_high
         two = Ranges(2, recipe.ranges.low, min(high, LIMIT), recipe.ranges.target_low, min(most, LIMIT))
         self.decks = {2: Deck(two), 3: Deck(recipe.ranges), 4: Deck(recipe.ranges_of_four)}
+        self._roles, self._shares = list(asdict(recipe.shares)), list(asdict(recipe.shares).values())
         self._make: dict[str, Callable[[random.Random], Trace]] = {
             "chain": lambda rng: roles.chain(self._within(rng), recipe.teacher, rng),
             "value": lambda rng: roles.value(self._worth(rng)),
@@ -111,8 +114,7 @@ class Roles:
         return {"task": "countdown", "format": "terse", "roles": known, "control": CONTROL, "limit": LIMIT, **ranges}
 
     def __call__(self, rng: random.Random) -> Packed:
-        shares = asdict(self.recipe.shares)
-        (role,) = rng.choices(list(shares), list(shares.values()))
+        (role,) = rng.choices(self._roles, self._shares)
         trace = self._make[role](rng)
         # Drawn whatever the joins are: runs that differ in ``joins`` alone see the same demonstrations.
         drawn = rng.choice(JOINS["both"])
@@ -120,9 +122,10 @@ class Roles:
 
     def text(self, trace: Trace, concludes: bool = False) -> Text:
         """The trace as tokens with weights; what the engine puts there is not learned."""
+        learned = weights(trace.written, concludes, CONTROL["chain"] in trace.given)
         return Text(
             self.vocabulary.encode((*trace.given, *trace.written)),
-            (*[0.0] * len(trace.given), *weights(trace.written, concludes)),
+            (*[0.0] * len(trace.given), *learned),
             tuple(self.text(thread) for thread in trace.threads),
             self.text(trace.then, concludes=True) if trace.then else None,
         )

@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..model.checkpoint import load
 from ..model.decoder import Decoder
@@ -50,12 +49,12 @@ def rate(config: TrainConfig, progress: Progress) -> float:
 
 def weighted_loss(model: Decoder, batch: Batch) -> Tensor:
     """Weighted mean cross-entropy of each token given the row before it."""
-    logits = model.dense(batch.tokens, batch.positions, batch.visible)  # [B, T, V]
-    weights = batch.weights[:, 1:].flatten()  # [B * (T-1)]
-    wanted = weights.nonzero().squeeze(1)
-    predicted = logits[:, :-1].flatten(0, 1)[wanted].float()  # [N, V]
-    losses = F.cross_entropy(predicted, batch.tokens[:, 1:].flatten()[wanted], reduction="none")
-    return (losses * weights[wanted]).sum() / weights.sum().clamp_min(1e-9)
+    weights = batch.weights[:, 1:]  # [B, T-1]
+    row, column = weights.nonzero(as_tuple=True)  # [N] each: the tokens that are learned
+    before = row * batch.tokens.shape[1] + column
+    predicted = model.dense(batch.tokens, batch.positions, batch.visible, wanted=before).float()  # [N, V]
+    losses = F.cross_entropy(predicted, batch.tokens[row, column + 1], reduction="none")
+    return (losses * weights[row, column]).sum() / weights.sum().clamp_min(1e-9)
 
 
 def begin_with(model: Decoder, folder: str) -> None:
@@ -90,11 +89,9 @@ class Run:
         """Train on the next batch and return its loss."""
         progress, config = self.progress, self.config
         batch = self.stream.collate(self._groups[progress.batch])
-        # At two hundred tokens the fused CPU attention's backward costs more than plain matrix products do.
-        with sdpa_kernel(SDPBackend.MATH):
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.autocast):
-                loss = weighted_loss(self.model, batch)
-            loss.backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.autocast):
+            loss = weighted_loss(self.model, batch)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step(rate(config, progress))
         self.model.zero_grad(set_to_none=True)
