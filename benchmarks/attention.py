@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from miniapr.ops import AttentionPlan, Operations, PlanBuilder
 
 from . import models
-from .timing import Memory, Rotating, Turn, interleave
+from .timing import Memory, Rotating, Turn, floor, interleave
 
 Q_HEADS, KV_HEADS, HEAD_DIM, BLOCK = 12, 4, 64, 16  # as in M
 
@@ -91,13 +91,13 @@ class Case:
             raise ValueError(f"the kernel and SDPA differ by {wrong:.2g}")
 
 
-def measure(
-    dtype: str, ops: Operations, prefixes: list[int], widths: list[int], rounds: int, memory: Memory
-) -> dict[str, Any]:
+def measure(dtype: str, ops: Operations, prefixes: list[int], widths: list[int], rounds: int) -> dict[str, Any]:
     rows, kind = [], models.DTYPES[dtype]
     for prefix in prefixes:
         case = Case(ops, prefix, kind)
         case.check()
+        size = kv_bytes(prefix, kind.itemsize)
+        memory = Memory(size, ops=ops, cold=True)
         turns = memory.turns()
         for width in widths:
             turns |= {f"paged {width}": case.paged(width), **case.sdpa(width)}
@@ -105,8 +105,7 @@ def measure(
         speed = memory.speed(times)
         for width in widths:
             best = min((times[name] for name in (f"sdpa {width}", f"sdpa grouped {width}")), key=lambda t: t.median)
-            size = kv_bytes(prefix, kind.itemsize)
-            row: dict[str, Any] = {"prefix": prefix, "branches": width, "floor": size / speed["read"], "bytes": size}
-            row |= {"flops": flops(prefix, width), "read": speed["read"]}
+            row: dict[str, Any] = {"prefix": prefix, "branches": width, **floor(size, speed["read"], cold=True)}
+            row["flops"] = flops(prefix, width)
             rows.append(row | {"paged": times[f"paged {width}"].json(), "sdpa": best.json()})
     return {"dtype": dtype, "rows": rows}

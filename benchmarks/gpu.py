@@ -105,7 +105,7 @@ def _attention(ops: Operations, device: str, s: Sizes, clock: Clock, figures: di
         "one": _plan(s, shared, [0]),
         "eight": _plan(s, shared, [0] * 8),
     }
-    memory, at = Memory(device, s.memory), 0
+    memory, at = Memory(s.memory, device), 0
 
     def paged(plan: AttentionPlan) -> Turn:
         q = torch.randn(plan.rows, s.q_heads, s.head_dim, dtype=kind, device=device)
@@ -145,7 +145,7 @@ def _moves(ops: Operations, device: str, s: Sizes, clock: Clock, figures: dict[s
     v = torch.randn(*shape, s.block, s.head_dim, dtype=kind, device=device)
     order = torch.randperm(4 * count)  # where to and from stays on the host
     source, target, turn = order[:count], order[count : 2 * count], torch.zeros(count, dtype=torch.int64)
-    angle, memory = torch.rand(1, s.head_dim // 2, device=device), Memory(device, s.memory)
+    angle, memory = torch.rand(1, s.head_dim // 2, device=device), Memory(s.memory, device)
 
     def move() -> None:
         ops.copy_and_shift(k, v, source, target, turn, angle.cos(), angle.sin(), False)
@@ -161,7 +161,7 @@ def _step(ops: Operations, device: str, s: Sizes, clock: Clock, figures: dict[st
     """The forward pass of M with 1 and 8 branches on 1,024 tokens: the captured graph alone, and the whole engine's
     step; beside it transformers as a graph on a static cache."""
     config, kind, prefix = models.SIZES[s.model], torch.bfloat16, 1024 if device == "cuda" else 64
-    model, memory = models.build(s.model, kind).to(device), Memory(device, s.memory)
+    model, memory = models.build(s.model, kind).to(device), Memory(s.memory, device)
     turns = {name: clock(run) for name, run in memory.turns().items()}
     trees = {width: Tree(model, ops, prefix, width) for width in (1, 8)}
     for width, tree in trees.items():

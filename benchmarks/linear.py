@@ -8,31 +8,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from miniapr.ops import Operations, Weight
-from miniapr.ops.packed import pack
+from miniapr.ops import Operations
 
 from . import models
-from .timing import Memory, Rotating, Turn, interleave
+from .timing import Memory, Rotating, Turn, floor, interleave
 
 SHAPES = {"down": (768, 2048), "head": (32000, 768)}  # [out, in], as in M
 
 
-def measure(dtype: str, ops: Operations, rows: list[int], rounds: int, memory: Memory) -> dict[str, Any]:
+def measure(dtype: str, ops: Operations, rows: list[int], rounds: int) -> dict[str, Any]:
     """``linear`` of the backend, and torch's on the same weights; more weights in turn than a cache holds."""
     kind, found = models.DTYPES[dtype], []
     for name, (out, width) in SHAPES.items():
         size = out * width * kind.itemsize
         count = max(2, (128 << 20) // size)
         plain = [torch.randn(out, width).mul_(width**-0.5).to(kind) for _ in range(count)]
-        packed = [pack_for(ops, weight) for weight in plain]
+        packed = [models.pack_for(ops, weight) for weight in plain]
+        memory = Memory(size, ops=ops, cold=True)
         turns: dict[str, Turn] = memory.turns()
         for number in rows:
             turns |= _turns(ops, torch.randn(number, width).to(kind), plain, packed)
         times = interleave(turns, rounds, burst=3)
         speed = memory.speed(times)
         for number in rows:
-            row: dict[str, Any] = {"layer": name, "out": out, "in": width, "rows": number, "bytes": size}
-            row |= {"floor": size / speed["read"], "read": speed["read"], "flops": 2 * number * out * width}
+            row: dict[str, Any] = {"layer": name, "out": out, "in": width, "rows": number}
+            row |= {**floor(size, speed["read"], cold=True), "flops": 2 * number * out * width}
             found.append(row | {who: times[f"{who} {number}"].json() for who in ("linear", "torch")})
     return {"dtype": dtype, "rows": found}
 
@@ -40,7 +40,7 @@ def measure(dtype: str, ops: Operations, rows: list[int], rounds: int, memory: M
 def peak(ops: Operations, rounds: int) -> dict[str, float]:
     """The fastest arithmetic seen here in float32, FLOP/s: a product of square matrices by torch, and ``linear`` for
     many rows with its weight in the cache. The roof of the roofline."""
-    square, x, weight = torch.randn(1024, 1024), torch.randn(128, 768), pack_for(ops, torch.randn(2048, 768))
+    square, x, weight = torch.randn(1024, 1024), torch.randn(128, 768), models.pack_for(ops, torch.randn(2048, 768))
     turns: dict[str, Turn] = {
         "torch, 1,024 x 1,024 x 1,024": Rotating(lambda _: square @ square, 1),
         "linear, 128 x 768 x 2,048": Rotating(lambda _: ops.linear(x, [weight]), 1),
@@ -48,11 +48,6 @@ def peak(ops: Operations, rounds: int) -> dict[str, float]:
     times = interleave(turns, rounds, burst=5)
     work = (2 * 1024**3, 2 * 128 * 768 * 2048)
     return {name: count / times[name].median for name, count in zip(turns, work, strict=True)}
-
-
-def pack_for(ops: Operations, weight: Tensor) -> Weight:
-    """A weight as the backend keeps it: in panels, or as it is."""
-    return weight if ops.name == "reference" else pack(weight)
 
 
 def _turns(ops: Operations, x: Tensor, plain: list[Tensor], packed: list[Any]) -> dict[str, Turn]:

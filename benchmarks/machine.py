@@ -19,6 +19,7 @@ def describe(backend: str) -> dict[str, Any]:
     return {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
+        "last-level cache, MB": round(cache() / 1e6, 1),
         "memory, GB": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
@@ -49,6 +50,12 @@ def cpu_name() -> str:
     lines = file.read_text().splitlines() if file.exists() else []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+def cache() -> int:
+    """Bytes of the largest cache that one core reaches; 0 where the system does not tell."""
+    sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+    return max((int(told.read_text().strip().removesuffix("K")) << 10 for told in sizes), default=0)
 
 
 def package(name: str) -> str | None:

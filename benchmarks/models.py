@@ -10,7 +10,8 @@ from torch import Tensor
 from miniapr.model.config import ModelConfig
 from miniapr.model.decoder import Decoder
 from miniapr.model.tokenizer import Tokenizer
-from miniapr.ops import Operations
+from miniapr.ops import Operations, Weight
+from miniapr.ops.packed import pack
 from miniapr.tasks.vocabulary import build_tokenizer
 
 SIZES = {
@@ -73,3 +74,8 @@ def floor_bytes(config: ModelConfig, itemsize: int, prefix: int, branches: int, 
     """
     rows = branches * config.hidden_size  # of the embedding
     return itemsize * (weight_elements(config) + rows + kv_elements(config, prefix + branches * own))
+
+
+def pack_for(ops: Operations, weight: Tensor) -> Weight:
+    """A weight as the backend keeps it: in panels, or as it is."""
+    return weight if ops.name == "reference" else pack(weight)

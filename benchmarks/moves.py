@@ -59,8 +59,8 @@ class Region:
         }
 
 
-def measure(dtype: str, ops: Operations, lengths: list[int], rounds: int, memory: Memory) -> dict[str, Any]:
-    rows = []
+def measure(dtype: str, ops: Operations, lengths: list[int], rounds: int) -> dict[str, Any]:
+    rows, memory = [], Memory()
     for tokens in lengths:
         region = Region(ops, tokens, models.DTYPES[dtype])
         times = interleave({**memory.turns(), **{f"move {n}": turn for n, turn in region.turns().items()}}, rounds)

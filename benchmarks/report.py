@@ -29,8 +29,9 @@ How to read it:
 - **Everything takes turns.** In every round each contestant runs once, in an order drawn anew, so that the drift of
   the machine hits all alike. Figures are medians; quartiles are in brackets, or a band in the pictures.
 - **The floor** of a step is the bytes that it cannot avoid to read (all weights once, each distinct key and value
-  once) over the read bandwidth that was measured in the same rounds. It counts no arithmetic: with many branches
-  the true limit lies above it.
+  once) over the speed at which as many bytes were read in the same rounds and rhythm, by the fastest way known:
+  torch's reductions, or a product with one row. It counts no arithmetic: with many branches the true limit lies
+  above it. A floor that somebody beats ends the run with an error; one marked (cache) fits the last-level cache.
 - **The step** is the forward pass, from tokens to logits, as it runs inside the engine. What the engine adds
   (choosing what to compute, planning attention, sampling, events) is *overhead*, in a column of its own.
 - **PyTorch** is a plain decoding loop with `scaled_dot_product_attention`, one copy of the keys and values for each

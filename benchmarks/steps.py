@@ -9,7 +9,7 @@ from miniapr.ops import Operations
 from . import models
 from .contestants import Tree
 from .rivals import TorchLoop, Transformers, check_equal
-from .timing import Memory, Times, Turn, interleave
+from .timing import Memory, Times, Turn, floor, interleave
 
 BURST = 3
 
@@ -32,8 +32,10 @@ class Team:
         self.caches: dict[int, str] = {}
 
     def prepare(self, prefix: int, widths: list[int]) -> dict[str, Turn]:
-        """One step of each contestant at each width, by name."""
-        turns: dict[str, Turn] = {}
+        """One step of each contestant at each width, by name; and reading as many bytes."""
+        size = models.floor_bytes(self.config, self.kind.itemsize, prefix, 1)
+        self.memory = Memory(size, ops=self.ops, name=f"{self.dtype} ")
+        turns = self.memory.turns()
         self.trees, self.caches, self.prefix = {}, {}, prefix
         for width in widths:
             self.trees[width] = Tree(self.model, self.ops, prefix, width)
@@ -44,13 +46,13 @@ class Team:
                 turns[f"{self.dtype} transformers {width}"] = step
         return turns
 
-    def row(self, width: int, times: dict[str, Times], runs: int, speed: dict[str, float]) -> dict[str, Any]:
+    def row(self, width: int, times: dict[str, Times], runs: int) -> dict[str, Any]:
         """What was measured at one width; ``runs``: how many of the last runs of the engine count."""
         tree = self.trees[width]
         own = sum(len(branch.span.tokens) for branch in tree.branches) // width
         size = models.floor_bytes(self.config, self.kind.itemsize, self.prefix, width, own)
         row: dict[str, Any] = {"dtype": self.dtype, "prefix": self.prefix, "branches": width}
-        row |= {"bytes": size, "read": speed["read"], "floor": size / speed["read"]}
+        row |= floor(size, self.memory.speed(times)["read"])
         row["engine"] = times[f"{self.dtype} engine {width}"].json()
         row["model"] = Times.of(tree.watch.seconds[-runs:]).json()
         row["overhead"] = Times.of(tree.overhead[-runs:]).json()
@@ -61,17 +63,16 @@ class Team:
 
 
 def measure(
-    size: str, dtypes: list[str], ops: Operations, prefixes: list[int], widths: list[int], rounds: int, memory: Memory
+    size: str, dtypes: list[str], ops: Operations, prefixes: list[int], widths: list[int], rounds: int
 ) -> dict[str, Any]:
     """One model; all types, all widths of a prefix and all contestants take turns in the same rounds."""
     teams = [Team(size, dtype, ops) for dtype in dtypes]
     rows = []
     for prefix in prefixes:
-        turns = memory.turns()
+        turns: dict[str, Turn] = {}
         for team in teams:
             turns |= team.prepare(prefix, widths)
         times = interleave(turns, rounds, burst=BURST)
-        speed = memory.speed(times)
-        rows += [team.row(width, times, rounds * BURST, speed) for team in teams for width in widths]
+        rows += [team.row(width, times, rounds * BURST) for team in teams for width in widths]
     differences = {team.dtype: team.differences for team in teams}
     return {"size": size, "logits_differ_by": differences, "rows": rows}

@@ -76,7 +76,8 @@ def _steps(size: str, dtype: str, rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         one = next(r for r in rows if r["prefix"] == row["prefix"] and r["branches"] == 1)
         model, hugging = row["model"]["median"], row.get("transformers")
-        cells = [f"{row['prefix']:,}", str(row["branches"]), f"{1e3 * row['floor']:.2f}", spread(row["model"])]
+        mark = " (cache)" if row.get("cached") else ""
+        cells = [f"{row['prefix']:,}", str(row["branches"]), f"{1e3 * row['floor']:.2f}{mark}", spread(row["model"])]
         cells += [ms(row["engine"]), f"{100 * row['overhead']['median'] / model:.1f}"]
         cells += [ms(row["torch"]), ms(hugging), ratio(model, row["floor"]), ratio(model, one["model"]["median"])]
         cells += [ratio(row["torch"]["median"], model), ratio(hugging["median"], model) if hugging else "-"]
@@ -85,7 +86,8 @@ def _steps(size: str, dtype: str, rows: list[dict[str, Any]]) -> Table:
     names += ["step/floor", "over 1 branch", "torch/step", "transformers/step"]
     speeds = {row["prefix"]: f"{row['read'] / 1e9:.1f}" for row in rows}
     note = "Milliseconds. Floor: bytes that must be read / read bandwidth. Step: the forward pass inside the engine. "
-    note += f"Read bandwidth in the rounds of each prefix: {', '.join(speeds.values())} GB/s."
+    note += f"Read bandwidth in the rounds of each prefix: {', '.join(speeds.values())} GB/s. "
+    note += "(cache): these bytes fit the last-level cache, and are read from there." if "(cache)" in str(lines) else ""
     return Table(f"A step of {size} in {dtype}", note, names, lines)
 
 

@@ -58,6 +58,23 @@ def step(sections: Sections, size: str, branches: int, dtype: str = "float32", p
     return find(sections[f"steps {size}"]["rows"], dtype=dtype, prefix=prefix, branches=branches)
 
 
+CONTESTANTS = ("model", "torch", "transformers", "paged", "sdpa", "linear")
+
+
+def beaten(sections: Sections) -> list[str]:
+    """Rows in which somebody took less than the floor, which then is none: what was read must be measured better."""
+    found = []
+    for section, data in sections.items():
+        parts = [data] if "rows" in data else [part for part in data.values() if isinstance(part, dict)]
+        for row in (row for part in parts for row in part.get("rows", ()) if "floor" in row):
+            for who in (who for who in CONTESTANTS if row.get(who) and row[who]["median"] < row["floor"]):
+                where = ", ".join(
+                    f"{name} {row[name]}" for name in ("dtype", "prefix", "branches", "layer", "rows") if name in row
+                )
+                found.append(f"{section} ({where}): {who} takes {row[who]['median'] / row['floor']:.2f} of the floor")
+    return found
+
+
 def over_floor(size: str, branches: int) -> Callable[[Sections], float]:
     def value(sections: Sections) -> float:
         row = step(sections, size, branches)

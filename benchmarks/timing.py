@@ -16,6 +16,11 @@ from typing import Any
 
 import torch
 
+from miniapr.ops import Operations
+
+from . import machine
+from .models import pack_for
+
 # One run. A contestant that runs elsewhere (another process, a GPU) returns the seconds it took itself.
 Turn = Callable[[], "float | None"]
 Clock = Callable[[Callable[[], object]], Turn]  # makes a contestant that measures itself
@@ -88,40 +93,6 @@ def _turn(run: Turn, burst: int) -> float:
     return median(taken)
 
 
-TURNS = {"read": 5, "copy": 3}  # of a round
-
-
-class Memory:
-    """The two ceilings: reading 256 MB, and copying them to another place. Far more than any cache holds."""
-
-    def __init__(self, device: str = "cpu", size: int = 256 << 20) -> None:
-        self.source = torch.ones(size // 4, device=device)
-        self.target = torch.empty_like(self.source)
-        self.size = size
-
-    def read(self) -> None:
-        self.source.amax()  # of torch's reductions the one that reads fastest
-
-    def copy(self) -> None:
-        self.target.copy_(self.source)
-
-    def turns(self) -> dict[str, Turn]:
-        """Contestants for ``interleave``. Each ceiling has several turns a round: all ratios hang on them."""
-        return {f"{what} {i}": getattr(self, what) for what, count in TURNS.items() for i in range(count)}
-
-    def speed(self, times: Mapping[str, Times]) -> dict[str, float]:
-        """Bytes a second. A copied byte counts twice: it is read and written."""
-        taken = {what: median(times[f"{what} {i}"].median for i in range(count)) for what, count in TURNS.items()}
-        return {"read": self.size / taken["read"], "copy": 2 * self.size / taken["copy"]}
-
-
-def bandwidth(rounds: int, memory: Memory) -> dict[str, Any]:
-    """The ceilings alone, as a section of its own. Every other section measures them again in its own rounds."""
-    times = interleave(memory.turns(), rounds)
-    speed = memory.speed(times)
-    return {what: {"bytes_per_second": speed[what], **times[f"{what} 0"].json()} for what in TURNS}
-
-
 class Rotating:
     """``run(0)``, ``run(1)``, ... in turn, over enough data that the caches are cold each time."""
 
@@ -131,3 +102,66 @@ class Rotating:
     def __call__(self) -> None:
         self.at = (self.at + 1) % self.count
         self.run(self.at)
+
+
+CEILINGS = ("read", "copy")
+TURNS = 2  # of each way of reading or copying, in a round
+MANY = 256 << 20  # bytes: more than most caches hold
+WIDTH = 1024  # of the weight that is read by a product
+
+
+class Memory:
+    """What the machine can do at best with ``size`` bytes: reading them, and copying them to another place.
+
+    A floor bounds a contestant only if it reads as many bytes in the same rhythm: what fits a cache is faster from
+    the second time on, and no kernel of torch reads as fast as memory can on every machine. So each known way of
+    reading takes its turns, that of ``ops`` among them (a product with one row reads a whole weight), and the fastest
+    counts.
+
+    cold   take other bytes each time, over ``MANY`` in all: for a contestant whose data come from memory
+    name   tells several apart in the same rounds
+    """
+
+    def __init__(
+        self, size: int = MANY, device: str = "cpu", ops: Operations | None = None, cold: bool = False, name: str = ""
+    ) -> None:
+        self.size, self.name, count = size, name, max(1, MANY // size) if cold else 1
+        sources = [torch.ones(size // 4, device=device) for _ in range(count)]
+        self.source, self.target = sources[0], torch.empty_like(sources[0])
+        self._readers: dict[str, Turn] = {
+            "sum": Rotating(lambda i: sources[i].sum(), count),
+            "amax": Rotating(lambda i: sources[i].amax(), count),
+        }
+        if ops:
+            row = torch.ones(1, WIDTH)
+            weights = [pack_for(ops, torch.ones(max(1, size // 4 // WIDTH), WIDTH)) for _ in range(count)]
+            self._readers["product"] = Rotating(lambda i: ops.linear(row, [weights[i]]), count)
+
+    def copy(self) -> None:
+        self.target.copy_(self.source)
+
+    def turns(self) -> dict[str, Turn]:
+        """Contestants for ``interleave``. Each has several turns a round: all ratios hang on them."""
+        ways = {**{f"read {way}": run for way, run in self._readers.items()}, "copy": self.copy}
+        return {f"{self.name}{way} {i}": run for way, run in ways.items() for i in range(TURNS)}
+
+    def speed(self, times: Mapping[str, Times]) -> dict[str, float]:
+        """Bytes a second, reading by the fastest of the ways. A copied byte counts twice: it is read and written."""
+
+        def taken(what: str) -> float:
+            return min(time.low for name, time in times.items() if name.startswith(f"{self.name}{what}"))
+
+        return {"read": self.size / taken("read"), "copy": 2 * self.size / taken("copy")}
+
+
+def floor(size: int, read: float, cold: bool = False) -> dict[str, Any]:
+    """What a row says of its floor: bytes, the speed at which as many can be read (bytes a second), and the seconds.
+    ``cached``: they fit the last-level cache, and stay there from one turn to the next."""
+    return {"bytes": size, "read": read, "floor": size / read, "cached": not cold and size <= machine.cache()}
+
+
+def bandwidth(rounds: int, memory: Memory) -> dict[str, Any]:
+    """The ceilings alone, as a section of its own. Every other section measures them again in its own rounds."""
+    times = interleave(memory.turns(), rounds)
+    fastest = {what: min((t for n, t in times.items() if n.startswith(what)), key=lambda t: t.low) for what in CEILINGS}
+    return {what: {"bytes_per_second": speed, **fastest[what].json()} for what, speed in memory.speed(times).items()}

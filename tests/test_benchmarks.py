@@ -68,9 +68,32 @@ def test_quartiles():
 
 
 def test_a_copied_byte_counts_twice():
-    memory = Memory(size=1000)
+    memory = Memory(size=1000, name="a ")
     times = {name: Times(2.0, 2.0, 2.0, 1) for name in memory.turns()}
     assert memory.speed(times) == {"read": 500.0, "copy": 1000.0}
+
+
+def test_what_is_read_is_as_much_as_the_row_says_and_the_fastest_way_counts():
+    """A floor that is taken from 256 MB, or from one kernel that reads badly, is beaten where a step fits a cache."""
+    memory = Memory(size=1 << 16, ops=REFERENCE, cold=True)
+    turns = memory.turns()
+    assert {name.split()[1] for name in turns if name.startswith("read")} == {"sum", "amax", "product"}
+    for run in turns.values():
+        run()
+    times = {name: Times(2.0, 2.0, 2.0, 1) for name in turns} | {"read product 1": Times(1.0, 0.5, 2.0, 1)}
+    assert memory.speed(times)["read"] == 2 * (1 << 16)
+    own = Memory(size=1000, name="a ").turns() | Memory(size=1000, name="b ").turns()
+    assert len(own) == 2 * len(Memory(size=1000).turns()), "one hides the other"
+
+
+def test_a_floor_that_somebody_beats_is_told_by_name():
+    row = {"dtype": "float32", "prefix": 128, "branches": 1, "floor": 1.0, "model": {"median": 1.1}}
+    good = {"steps M": {"rows": [row]}, "attention": {"float32": {"rows": [{"floor": 1.0, "paged": {"median": 1.0}}]}}}
+    assert targets.beaten(good) == []
+    row["torch"] = {"median": 0.79}
+    assert targets.beaten(good) == ["steps M (dtype float32, prefix 128, branches 1): torch takes 0.79 of the floor"]
+    good["attention"]["float32"]["rows"][0]["paged"] = {"median": 0.9}
+    assert len(targets.beaten(good)) == 2
 
 
 # Floors
@@ -321,7 +344,7 @@ def test_figures_of_another_machine_are_not_mixed(tmp_path):
 
 
 def test_every_section_can_be_asked_for_alone():
-    assert list(command.sections(REFERENCE, True, 3, Memory(size=1000))) == command.NAMES
+    assert list(command.sections(REFERENCE, True, 3)) == command.NAMES
 
 
 def test_the_committed_page_is_what_the_committed_figures_make():
@@ -342,7 +365,6 @@ def test_bursts_of_the_engine_count_without_the_warm_up():
     """The model's part is read from the last runs: those of the rounds that count."""
     team = steps.Team("S", "float32", REFERENCE)
     turns = team.prepare(32, [1])
-    memory = Memory(size=1000)
-    times = interleave(turns | memory.turns(), rounds=2, warmup=1, burst=steps.BURST)
-    row = team.row(1, times, 2 * steps.BURST, memory.speed(times))
+    times = interleave(turns, rounds=2, warmup=1, burst=steps.BURST)
+    row = team.row(1, times, 2 * steps.BURST)
     assert row["model"]["n"] == 6 and len(team.trees[1].watch.seconds) == 9 and row["engine"]["n"] == 2

@@ -23,7 +23,7 @@ from miniapr.ops import Operations
 
 from .. import contestants, models, steps
 from ..contestants import some_tokens
-from ..timing import Memory, Turn, interleave
+from ..timing import Turn, interleave
 
 # name -> (script without its suffix, arguments after MODEL and THREADS)
 PEERS: dict[str, tuple[str, list[str]]] = {
@@ -121,7 +121,7 @@ def write_model(model: Decoder, name: str) -> Path:
     return where
 
 
-def measure(ops: Operations, prefix: int, widths: list[int], rounds: int, memory: Memory) -> dict[str, Any]:
+def measure(ops: Operations, prefix: int, widths: list[int], rounds: int) -> dict[str, Any]:
     """M in float32 on one prefix: every peer that runs, this engine, torch and transformers in the same rounds."""
     import torch
 
@@ -145,7 +145,7 @@ def measure(ops: Operations, prefix: int, widths: list[int], rounds: int, memory
         except (RuntimeError, OSError) as error:
             found["peers"][name] = {"not_timed": str(error)[:300]}
     for width in widths:
-        turns = {**memory.turns(), **team.prepare(prefix, [width])}
+        turns = team.prepare(prefix, [width])
         for name, peer in list(running.items()):
             try:
                 found["peers"][name]["how"] = peer.ask(prefix=some_tokens(prefix), branches=width)["ready"]
@@ -154,7 +154,7 @@ def measure(ops: Operations, prefix: int, widths: list[int], rounds: int, memory
                 found["peers"][name]["not_timed"] = f"with {width} branches: {error}"[:300]
                 running.pop(name).close()
         times = interleave(turns, rounds, burst=steps.BURST)
-        row = team.row(width, times, rounds * steps.BURST, memory.speed(times))
+        row = team.row(width, times, rounds * steps.BURST)
         found["rows"].append(row | {name: times[name].json() for name in running})
     for peer in running.values():
         peer.close()
