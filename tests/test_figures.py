@@ -16,7 +16,7 @@ from miniapr.tasks.words import build_tokenizer
 from miniapr.train import evaluate
 from miniapr.train.config import TrainConfig
 from miniapr.train.export import export
-from miniapr.train.figures import Examined, drawn, figures, share
+from miniapr.train.figures import Examined, drawn, figures, quotient, share
 from miniapr.train.roles import Recipe
 from miniapr.train.sft import train
 
@@ -45,6 +45,13 @@ def test_of_nothing_there_is_no_share() -> None:
     assert share([]) is None
 
 
+def test_a_quotient_is_of_sums_and_its_interval_of_what_scatters() -> None:
+    assert quotient([2, 4, 6], [4, 8, 12]) == {"ratio": 0.5, "low": 0.5, "high": 0.5, "n": 3}
+    mean = quotient([0.0, 1.0] * 50, [1] * 100)  # standard error .5 / sqrt(99)
+    assert mean is not None and mean["ratio"] == 0.5 and mean["high"] == pytest.approx(0.5 + 1.96 * 0.05025, abs=1e-3)
+    assert quotient([1], [2]) is None
+
+
 def test_problems_are_distinct_held_out_and_seeded() -> None:
     problems = drawn(20, "sets", 1, Ranges())
     assert problems == drawn(20, "sets", 1, Ranges()) != drawn(20, "sets", 2, Ranges())
@@ -58,7 +65,7 @@ def test_a_model_that_knows_nothing_gets_figures_in_every_role(untrained: Path) 
     report = figures(untrained, count=2, longest=12)
     assert json.loads(json.dumps(report)) == report
     assert {"adaptive", "chain", "value", "propose", "spawn"} < report.keys()
-    assert report["adaptive"]["right"]["stitch"]["share"] == report["chain"]["pass@1"] == 0.0
+    assert report["adaptive"]["right"]["stitch"]["share"] == report["chain"]["pass@1"]["ratio"] == 0.0
 
 
 def test_evaluating_a_model_with_roles_gives_the_figures_of_each_split(untrained: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import random
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from miniapr.tasks.countdown import Problem, Ranges, split_of
 from miniapr.tasks.roles import Teacher
 from miniapr.tasks.sorting import split_of as split_of_list
 from miniapr.tasks.states import Deck, State
-from miniapr.train import command
+from miniapr.train import command, seeds
 from miniapr.train.config import TrainConfig
 from miniapr.train.roles import Recipe, Roles, Shares, weights
 from miniapr.train.sft import train
@@ -204,3 +205,22 @@ def test_a_share_of_the_problems_is_one(share: float) -> None:
 def test_bad_shares_are_named(words: list[str]) -> None:
     with pytest.raises(ValueError, match="share"):
         command.read_shares(words)
+
+
+def test_several_seeds_are_put_side_by_side_and_nothing_is_done_twice(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    sizes = "--roles --tokens 600 --batch-tokens 300 --chunk-size 8 --layers 1 --hidden-size 16 --heads 2"
+    args = parser.parse_args([*sizes.split(), "--out", str(tmp_path)])
+    seen: list[str] = []
+
+    def examine(folder: Path) -> dict[str, Any]:
+        seen.append(bundle.load(folder).about["provenance"]["command"])
+        return {"right": {"share": 0.5 + 0.1 * len(seen), "low": 0.0, "high": 1.0, "n": 9}, "width": len(seen)}
+
+    for _ in range(2):
+        reports = seeds.examined(args, (3, 5), examine)
+    assert ["--seed 3" in seen[0], "--seed 5" in seen[1], len(seen)] == [True, True, 2]
+    width = {"mean": 1.5, "min": 1, "max": 2}
+    assert seeds.across(reports) == {"right": {"mean": 0.65, "min": 0.6, "max": 0.7}, "width": width}
+    assert seeds.across([{"ratio": None}, {"ratio": 0.6}]) == {"ratio": None}

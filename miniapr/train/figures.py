@@ -49,6 +49,18 @@ def share(right: Sequence[bool]) -> dict[str, float | int] | None:
     return {"share": round(p, 4), "low": round(max(0.0, low), 4), "high": round(min(1.0, high), 4), "n": n}
 
 
+def quotient(over: Sequence[float], under: Sequence[float]) -> dict[str, float | int] | None:
+    """The sum of the one by the sum of the other, with its 95 % interval over problems (the delta method); None of
+    fewer than two. By ones it is a mean."""
+    n = len(over)
+    if n < 2:
+        return None
+    ratio = sum(over) / sum(under)
+    off = math.sqrt(sum((a - ratio * b) ** 2 for a, b in zip(over, under, strict=True)) / (n * (n - 1)))
+    half = 1.96 * off / statistics.mean(under)
+    return {"ratio": round(ratio, 4), "low": round(ratio - half, 4), "high": round(ratio + half, 4), "n": n}
+
+
 class Examined:
     """A model under examination. Owns an engine; every figure is a method, given problems."""
 
@@ -110,14 +122,14 @@ class Examined:
             },
             "critical path, hard and forked": round(statistics.mean(paths), 2) if paths else None,
             "in line, the same": round(statistics.mean(in_line), 2) if paths else None,
-            "ratio": round(sum(paths) / sum(in_line), 4) if paths else None,
+            "by that in line": quotient(paths, in_line),
         }
 
     def chain(self, problems: Sequence[State], tries: int = 16) -> dict[str, Any]:
         programs = [self.write(self.ask(p, "chain"), tries, seed) for seed, p in enumerate(problems)]
         right = [[self.right(text, p) for text in ts] for ts, p in zip(self.run(programs), problems, strict=True)]
-        rate = statistics.mean(statistics.mean(row) for row in right)
-        return {"pass@1": round(rate, 4), f"pass@{tries}": share([any(row) for row in right])}
+        rates = quotient([statistics.mean(row) for row in right], [1] * len(right))
+        return {"pass@1": rates, f"pass@{tries}": share([any(row) for row in right])}
 
     def value(self, problems: Sequence[State], rng: random.Random) -> dict[str, Any]:
         """The verdict on states within the search: the one it should be, by how many numbers are left."""
