@@ -76,6 +76,19 @@ def test_a_line_stands_where_its_steps_lead(game: Game) -> None:
     assert read(PROBLEM, "21 8") is None and read(PROBLEM, "") is None
 
 
+def test_a_part_is_a_step_of_a_problem_and_returns_the_steps_that_hit(game: Game, nonsense: Bundle) -> None:
+    roles, decode = game.player.roles, nonsense.tokenizer.decode
+    wrong, part, again = "a/b", "b*c", "b*c"
+    (below,) = roles["call"].read(PROBLEM, f"<plan> {wrong} {part} {again} </plan>")
+    assert decode(roles["child"].ask(below)) == "<bos> <child> 8 7 3 -> 29 : b*c"
+    assert decode(roles["parent"].ask(below)) == "<bos> <parent> 21 8 -> 29 :"
+    assert roles["child"].read(below, "21 8 : a+b 29 hit b*c a+b <eos>") == "hit b*c a+b"
+    assert roles["parent"].read(below, "<plan> a+b </plan> hit a+b <join> a+b <eos>") == "hit b*c a+b"
+    assert roles["parent"].read(below, "<plan> a-b </plan> miss <join> miss <eos>") == "miss"
+    told = roles["call"].ask(PROBLEM, "<plan> b*c </plan>", "hit b*c a+b")
+    assert decode(told) == "<plan> b*c </plan> hit b*c a+b <join>"  # as it was trained: the call stays
+
+
 def test_proposals_are_steps_with_what_they_leave(game: Game, nonsense: Bundle) -> None:
     steps = game.player["propose"].read(PROBLEM, "b*c 21 8 a-b 3 1 <eos>")
     assert [nonsense.tokenizer.decode(step) for step in steps] == ["b*c 21 8", "a-b 3 1"]
@@ -85,9 +98,13 @@ def test_proposals_are_steps_with_what_they_leave(game: Game, nonsense: Bundle) 
 @given(st.lists(st.sampled_from([*LABELS, *WORDS, *CONTROL.values(), "0", "7", "400"]), max_size=30))
 def test_F49_reading_never_fails(game: Game, nonsense: Bundle, words: list[str]) -> None:
     text = " ".join(words)
-    for name, role in game.player.roles.items():
-        role.read(PROBLEM, text)
-        role.ask(PROBLEM, *(() if name in ("chain", "step", "adaptive") else (text,)))
+    roles = game.player.roles
+    for name, role in roles.items():
+        if name != "child":  # who is asked a part of a problem
+            role.read(PROBLEM, text)
+            role.ask(PROBLEM, *((text,) if name in ("value", "propose", "call") else ()))
+    for part in roles["call"].read(PROBLEM, text):
+        assert [roles[name].ask(part) and str(roles[name].read(part, text)) for name in ("parent", "child")]
 
 
 @settings(max_examples=12)

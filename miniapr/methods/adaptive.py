@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Decode, Extend, Fork, Join, Release, Start
+from ..engine.operations import All, Decode, Join, Release, Start
 from ..engine.request import Program
 from ..engine.sampling import Sampling
 from .grammar import Control, read_plan
+from .moves import append, fork
 
 
 def adaptive(
@@ -50,24 +51,12 @@ def think(branch: Branch, control: Control, how: str, max_tokens: int | None = N
             return
 
 
-def append(branch: Branch, token: int) -> Program:
-    """Append a control token. Gives whether there was room in the context."""
-    try:
-        yield Extend(branch, (token,))
-    except ValueError:
-        return False
-    return True
-
-
 def fork_plan(branch: Branch, control: Control) -> Program:
     """Fork into the items of the plan just written. Gives the threads, none if the plan cannot be followed."""
     plan = read_plan(branch.tokens, control, branch.request.limits.width)
     if not plan.items:
         return []
-    try:
-        return (yield Fork(branch, [(control.thread, *item) for item in plan.items]))
-    except ValueError:  # too deep, or no room in the context
-        return []
+    return (yield from fork(branch, [(control.thread, *item) for item in plan.items]))
 
 
 def think_thread(branch: Branch, control: Control, how: str, max_tokens: int | None = None) -> Program:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Fork, Release, Start
+from ..engine.operations import All, Release, Start
 from ..engine.request import Program
 from .budget import Budget, Spend
 from .method import SERVER, method
+from .moves import fork
 from .outcome import Candidate, Outcome
 from .player import Player
 
@@ -37,10 +38,10 @@ def apar(problem: Any, player: Player, budget: Budget, width: int = 2) -> Progra
         text, child = role.read(problem, done.text)
         if child is None or done.finish != "stop" or (fresh and not text):
             return [text]
-        try:
-            on, detail = yield Fork(branch, [(), child])
-        except ValueError:  # too deep, or no room in the context
+        forked = yield from fork(branch, [(), child])
+        if not forked:
             return [text]
+        on, detail = forked
         below, beside = yield All([aside(detail), write(on, True)])
         return [text, *below, *beside]
 

@@ -17,12 +17,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Extend, Fork, Join, Release, Start
+from ..engine.operations import All, Join, Release, Start
 from ..engine.request import Program
 from .budget import Budget, Spend
 from .grammar import read_plan
 from .judges import best
 from .method import SERVER, TRAINED, method
+from .moves import append, fork
 from .player import Player, Role
 
 MODEL = {"forks": "the model", "sees": "all before the fork, and its item"}
@@ -117,7 +118,7 @@ class _Line:
             blocks += 1
             threads = yield from self.fork(branch)
             if not threads:
-                if self.rules.strict or not (yield from self.append(branch, self.control.join)):
+                if self.rules.strict or not (yield from append(branch, self.control.join)):
                     return False
                 continue
             whole = yield All([self.thread(thread) for thread in threads])
@@ -134,22 +135,11 @@ class _Line:
         begin: tuple[int, ...] = (self.control.thread,)
         items = read_plan(branch.tokens, self.control, self.rules.width).items
         seeds = [begin] * self.rules.paths if self.rules.paths else [begin + item for item in items]
-        try:
-            return (yield Fork(branch, seeds)) if seeds and branch.depth < self.budget.depth else []
-        except ValueError:  # too deep, or no room in the context
-            return []
+        return (yield from fork(branch, seeds)) if seeds and branch.depth < self.budget.depth else []
 
     def thread(self, branch: Branch) -> Program:
         """A thread that is cut short is closed, so that what is joined is well formed."""
         whole = yield from self.write(branch)
         if branch.state == "alive" and branch.tokens[-1] != self.control.thread_end:
-            yield from self.append(branch, self.control.thread_end)
+            yield from append(branch, self.control.thread_end)
         return whole
-
-    def append(self, branch: Branch, token: int) -> Program:
-        """Gives whether there was room in the context."""
-        try:
-            yield Extend(branch, (token,))
-        except ValueError:
-            return False
-        return True

@@ -14,8 +14,9 @@ from ..engine.engine import Engine
 from ..engine.operations import All, Decode, Join, Release, Settle, Start
 from ..engine.request import Program
 from ..engine.sampling import Sampling
-from .adaptive import append, fork_plan, think, think_thread
+from .adaptive import fork_plan, think, think_thread
 from .grammar import Control
+from .moves import append
 
 JOINS = ("stitch", "stitch_contiguous", "stitch_copied", "reprefill")
 

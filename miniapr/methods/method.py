@@ -25,7 +25,7 @@ from .player import Player
 SERVER, ENGINE, TRAINED = "any server", "engine", "a trained model"
 
 WIDTHS = ("width", "children")  # options that say how many branches a fork has
-COUNTS = (*WIDTHS, "window", "rollouts", "trees")  # and others of which none is nothing
+COUNTS = (*WIDTHS, "levels", "window", "rollouts", "trees")  # and others of which none is nothing
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ class Method:
         player.require(self.needs)
         for name, value in (self.options | options).items():
             least = 1 if name in COUNTS else 0
-            if isinstance(value, int) and value < least:
+            if not isinstance(value, int):
+                continue
+            if value < least:
                 raise ValueError(f"{name} of {self.name} must be at least {least}, is {value}")
             if name in WIDTHS and value > budget.width:
                 raise ValueError(f"{self.name} has {name} {value}, the budget's limit on width is {budget.width}")

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Decode, Extend, Fork, Join, Start
+from ..engine.operations import All, Decode, Extend, Join, Start
 from ..engine.request import Program
 from ..engine.sampling import Sampling
+from .moves import fork
 
 OUTLINE = "{question}\n\nFirst write only an outline of the answer: a numbered list of three or four short headings."
 # Small models do what they are shown, not what they are told.
@@ -104,10 +105,7 @@ class Skeleton:
             )
             for number, point in enumerate(points, start=1)
         ]
-        try:
-            return (yield Fork(root, seeds))
-        except ValueError:  # too deep, or no room in the context
-            return []
+        return (yield from fork(root, seeds))
 
     def think(self, thread: Branch) -> Program:
         """Write out one point. A thread cut short by a limit is closed, so that what is joined is well formed."""

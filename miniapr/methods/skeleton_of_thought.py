@@ -15,9 +15,9 @@ from ..engine.request import Program
 from .budget import Budget, Spend, wait_for
 from .judging import ask
 from .method import ENGINE, method
+from .moves import fork
 from .outcome import Candidate, Outcome
 from .player import Player
-from .search.thoughts import fork
 
 
 @method(

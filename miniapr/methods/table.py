@@ -6,6 +6,7 @@ from .apar import apar
 from .async_think import asyncthink
 from .best_of_n import best_of_n
 from .blocks import multiverse, npr, parallel_r1, threadweaver
+from .calls import apr, recursive
 from .deepconf import deepconf, deepconf_online
 from .early_cancel import early_cancel
 from .method import Method
@@ -35,6 +36,8 @@ METHODS: dict[str, Method] = {
         threadweaver,
         parallel_r1,
         npr,
+        apr,
+        recursive,
         apar,
         asyncthink,
     )

@@ -6,6 +6,7 @@ A step is one token, and what it leaves is written behind it. So a line of thoug
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..model.bundle import Bundle
 from ..tasks.countdown import Ranges
 from ..tasks.states import State as Left
 from ..tasks.terse import Countdown
-from ..tasks.words import LABELS, LIKELY, NEVER, SURE
+from ..tasks.words import CONTROL, LABELS, LIKELY, NEVER, SURE
 from .game import Game
 
 # Tree-of-Thoughts' values (20, 1, .001) as shares of the highest.
@@ -51,8 +52,10 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
         "propose": Role(asks("propose"), proposals, end),
         "value": Role(asks("value"), lambda problem, text: VALUES.get((text.split() or [""])[0], 0.0), end),
         "adaptive": Role(asks("adaptive"), lambda problem, text: task.answer(text, problem), control.ends),
+        **_calls(task, ids, end),
     }
-    known = set(bundle.about.get("roles", task.roles)) | {"step"}
+    trained = set(bundle.about.get("roles", task.roles))
+    known = trained | {"step"} | ({"call"} if {"parent", "child"} <= trained else set())
 
     def check(problem: Left, answer: str | None) -> bool:
         return task.verify(answer, problem).correct
@@ -72,6 +75,44 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
         return task.verify(answer, problem).reason
 
     return Game(player, lambda p: f"{' '.join(map(str, p.numbers))} -> {p.target}", drawn, Left.of, verdict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a parent hands to a child: a problem, and the step that is to be taken first."""
+
+    problem: Left
+    step: str
+
+    def after(self, task: Countdown) -> Left:
+        return task.steps(self.problem)[self.step]
+
+
+def _calls(task: Countdown, ids: Callable[[Sequence[str]], list[int]], end: frozenset[int]) -> dict[str, Role]:
+    """A child is asked what comes of a step; a parent what comes of a problem, be it what a step leaves."""
+
+    def state(part: Left | Part) -> Left:
+        return part.after(task) if isinstance(part, Part) else part
+
+    def parent_returns(part: Left | Part, text: str) -> str | None:
+        return task.message(text, part.step) if isinstance(part, Part) else task.answer(text, part)
+
+    def parts(part: Left | Part, text: str) -> list[Part]:
+        """The steps that a call names, each once; what is no step is left out."""
+        return [Part(state(part), step) for step in task.proposed(text, state(part))]
+
+    def told(part: Left | Part, call: str, *returned: str) -> list[int]:
+        return ids([*call.split(), *" ".join(returned).split(), CONTROL["join"]])
+
+    return {
+        "parent": Role(lambda part: ids(task.prompt(state(part), "parent").split()), parent_returns, end),
+        "child": Role(
+            lambda part: ids(task.prompt(part.problem, "child", part.step).split()),
+            lambda part, text: task.message(text),
+            end,
+        ),
+        "call": Role(told, parts),
+    }
 
 
 @dataclass(frozen=True)

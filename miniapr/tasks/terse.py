@@ -64,9 +64,10 @@ class Countdown:
     def answer_by(self, path: Sequence[str], problem: State) -> str | None:
         return states.expression(path, problem.numbers)
 
-    def message(self, text: str) -> str:
-        """What a parent hears of a child that wrote ``text``."""
-        return " ".join(roles.message(_ending(text) or None))
+    def message(self, text: str, *above: str) -> str:
+        """What a parent hears of a child that wrote ``text``. ``above``: steps that led to where it began."""
+        path = _ending(text)
+        return " ".join(roles.message((*above, *path) if path else None))
 
 
 def _ending(text: str) -> tuple[str, ...]:

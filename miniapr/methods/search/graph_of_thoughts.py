@@ -20,9 +20,9 @@ from ...engine.request import Program
 from ..budget import Budget, Spend, wait_for
 from ..judging import require_judge, scores
 from ..method import method
+from ..moves import fork
 from ..outcome import Candidate, Outcome
 from ..player import Player
-from .thoughts import fork
 
 
 @method(

@@ -13,10 +13,11 @@ from ..budget import Budget, Spend, wait_for
 from ..judges import best
 from ..judging import require_judge, scores
 from ..method import method
+from ..moves import fork
 from ..outcome import Candidate, Outcome
 from ..player import Player, State
 from .bandit import POLICIES, Node, Policy, ask, merged, most_visited, tell
-from .thoughts import Growing, Thought, fork
+from .thoughts import Growing, Thought
 
 
 @method(

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...engine.branch import Branch
-from ...engine.operations import All, Fork, Release
+from ...engine.operations import All, Release
 from ...engine.request import Program
 from ..budget import Budget, Spend
 from ..judging import ask
+from ..moves import fork
 from ..outcome import Candidate
 from ..player import Player, State, written
 
@@ -74,14 +75,6 @@ class Growing:
         if branches and self.generate == "sample":
             yield Spend(branches, self.player["step"], self.budget)
         return branches
-
-
-def fork(branch: Branch, seeds: int | Sequence[Sequence[int]]) -> Program:
-    """Fork, or give no children where there is no room: too deep, too wide, or the context is full."""
-    try:
-        return (yield Fork(branch, seeds))
-    except ValueError:
-        return []
 
 
 def prune(thoughts: Sequence[Thought]) -> Program:
