@@ -19,10 +19,11 @@ def texts(trace: Trace, before: Words = ()) -> Iterator[Words]:
     for thread in trace.threads:
         yield from texts(thread, seen)
     if trace.then:
-        yield from texts(trace.then, (*seen, *(word for thread in trace.threads for word in _whole(thread))))
+        yield from texts(trace.then, (*seen, *(word for thread in trace.threads for word in whole(thread))))
 
 
-def _whole(trace: Trace) -> Iterator[str]:
+def whole(trace: Trace) -> Iterator[str]:
+    """The text as it is read in line."""
     for one in trace:
         yield from (*one.given, *one.written)
 
@@ -48,4 +49,6 @@ class Taught(Scripted):
         for text in self.known[prompt]:
             if text[: len(words)] == tuple(words) and len(text) > len(words):
                 return text[len(words)]
+        if tuple(words) in self.known[prompt]:
+            return CONTROL["eos"]  # it has ended; what is computed after it is not sampled
         raise AssertionError(f"the teacher has never seen: {' '.join(words)}")

@@ -39,6 +39,7 @@ class Rules:
     blocks   plans of one line that are followed; None: all
     strict   a plan that cannot be followed ends the line; else the line goes on to its conclusion
     whole    a thread that is cut short ends the line after its join
+    reserve  tokens of the budget that must be left for more than them, or no plan is followed
     """
 
     join: str
@@ -48,19 +49,20 @@ class Rules:
     blocks: int | None = None
     strict: bool = False
     whole: bool = False
+    reserve: int = 0
 
 
 @method(
     "multiverse", joins="stitch", positions="shared", where=TRAINED, paper="Yang et al. 2025, arXiv 2506.09991", **PLANS
 )
-def multiverse(problem: Any, player: Player, budget: Budget, width: int = 8, join: str = "stitch") -> Program:
+def multiverse(problem: Any, player: Player, budget: Budget, width: int = 24, join: str = "stitch") -> Program:
     """Plan, paths, conclusion, nested and in sequence; finished paths wait with their keys and values, which the
     conclusion attends to as they are."""
     return (yield from _write(problem, player, budget, Rules(join, width)))
 
 
 @method("threadweaver", joins="reprefill", where=SERVER, paper="Lian et al. 2025, arXiv 2512.07843", **PLANS)
-def threadweaver(problem: Any, player: Player, budget: Budget, width: int = 8, join: str = "reprefill") -> Program:
+def threadweaver(problem: Any, player: Player, budget: Budget, width: int = 24, join: str = "reprefill") -> Program:
     """The client of a completions server: threads are requests, and the text of all is prefilled again. One level, at
     most 32 plans; a thread that is cut short is closed, and ends the whole after its join."""
     return (yield from _write(problem, player, budget, Rules(join, width, nested=False, blocks=32, whole=True)))
@@ -82,11 +84,16 @@ def parallel_r1(problem: Any, player: Player, budget: Budget, width: int = 2, jo
 
 
 @method("npr", joins="stitch", positions="shared", where=TRAINED, paper="arXiv 2512.07461", **PLANS)
-def npr(problem: Any, player: Player, budget: Budget, width: int = 5, depth: int = 5, join: str = "stitch") -> Program:
+def npr(
+    problem: Any, player: Player, budget: Budget, width: int = 5, depth: int = 5, reserve: int = 0, join: str = "stitch"
+) -> Program:
     """Multiverse with guard rails, for reinforcement learning: at most 5 steps a plan, 5 levels, and a malformed plan
-    ends the line instead of being repaired."""
+    ends the line instead of being repaired.
+
+    reserve  no fork unless more than so many tokens are left; published are 1024, of 30,000
+    """
     budget = replace(budget, depth=min(depth, budget.depth))
-    return (yield from _write(problem, player, budget, Rules(join, width, strict=True)))
+    return (yield from _write(problem, player, budget, Rules(join, width, strict=True, reserve=reserve)))
 
 
 def _write(problem: Any, player: Player, budget: Budget, rules: Rules, name: str = "adaptive") -> Program:
@@ -135,7 +142,8 @@ class _Line:
         begin: tuple[int, ...] = (self.control.thread,)
         items = read_plan(branch.tokens, self.control, self.rules.width).items
         seeds = [begin] * self.rules.paths if self.rules.paths else [begin + item for item in items]
-        return (yield from fork(branch, seeds)) if seeds and branch.depth < self.budget.depth else []
+        may = branch.depth < self.budget.depth and self.budget.left(branch.request) > self.rules.reserve
+        return (yield from fork(branch, seeds)) if seeds and may else []
 
     def thread(self, branch: Branch) -> Program:
         """A thread that is cut short is closed, so that what is joined is well formed."""
