@@ -12,6 +12,7 @@ from command_line import Run, parse
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Scripted
+from test_methods_players import nonsense  # noqa: F401
 from test_methods_sampled import player_of, script
 
 from miniapr.engine.engine import Engine
@@ -19,6 +20,7 @@ from miniapr.methods.budget import Budget
 from miniapr.methods.outcome import Costs, Outcome
 from miniapr.methods.race import Row, entry, frontier, race, wilson
 from miniapr.methods.table import BASELINES, METHODS
+from miniapr.model.bundle import Bundle
 from miniapr.show import race as race_command
 from miniapr.stepper import Trace
 
@@ -72,6 +74,11 @@ def test_think_shows_the_tree_the_answer_and_the_costs(run: Run, tmp_path: Path)
         (["think", "sequential", "--prompt", "hello"], "plays puzzles"),
         (["think", "sequential", "--numbers", "3", "4"], "--target"),
         (["think", "sequential", "--file", "nowhere.py"], "is no Python file"),
+        (["think", "multiverse", "--task", "sorting"], "was not trained for sorting; it was trained for countdown"),
+        (["think", "multiverse", "--random", "--count", "4"], "was trained for problems of 3 numbers, not of 4"),
+        (["think", "multiverse", "--count", "3"], "--random draws one"),
+        (["race", "--task", "sorting"], "was not trained for sorting"),
+        (["race", "--numbers", "3", "4"], "--target"),
         (["race", "--methods", "mcts"], "does not play"),
         (["race", "--problems", "0"], "at least 1"),
         (["race", "--plot", "race.txt"], "a plot's name ends in"),
@@ -83,6 +90,31 @@ def test_what_cannot_be_is_said_in_a_line_before_anything_runs(
     monkeypatch.setattr(Engine, "advance", lambda self: pytest.fail("it ran"))
     code, out, err = run(*words)
     assert (code, out) == (2, "") and said in err and err.count("\n") == 1
+
+
+def test_a_problem_outside_of_what_was_trained_says_so(run: Run) -> None:
+    words = ("think", "sequential", "--numbers", 30, 40, 7, "--target", 50, "--budget", 9)
+    code, out, _ = run(*words)
+    assert code == 0 and "was trained for 3 numbers of 1 to 20 with targets of 1 to 100" in " ".join(out.split())
+    assert "this problem lies outside" in str(parse(run(*words, "--json")[1])["outside"])
+    assert parse(run("think", "sequential", "--json", "--budget", 9)[1])["outside"] is None
+
+
+def test_a_list_is_sorted_from_the_command_line(run: Run, monkeypatch: pytest.MonkeyPatch, nonsense: Bundle) -> None:  # noqa: F811
+    for module in ("think", "race"):
+        monkeypatch.setattr(f"miniapr.show.{module}.load", lambda name: nonsense)
+    code, out, _ = run("think", "graph-of-thoughts", "--task", "sorting", "--numbers", 3, 1, 2, "--json")
+    assert code == 0 and parse(out)["problem"] == "3 1 2" and "to sort 4 to 64" in str(parse(out)["outside"])
+    code, out, _ = run("think", "multiverse", "--task", "sorting", "--levels", 2, "--random", "--count", 9)
+    assert code == 0 and "<sort> 2 ," in out
+    for words, said in (("--target 3", "no --target"), ("--numbers 500", "no token '500'"), ("--levels 4", "0 to 3")):
+        code, _, err = run("think", "multiverse", "--task", "sorting", *words.split())
+        assert code == 2 and said in err and err.count("\n") == 1
+    words = ("race", "--task", "sorting", "--methods", "multiverse", "--problems", 1, "--budget", 50, "--count", 9)
+    assert run(*words)[0] == 0
+    assert (
+        run("race", "--numbers", 3, 7, 8, "--target", 29, "--problems", 1, "--budget", 40, "--methods", "mcts")[0] == 0
+    )
 
 
 def test_a_method_of_ones_own_runs_and_races(run: Run, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_every_method_that_it_plays_survives_a_model_that_knows_nothing(
 def test_the_shipped_model_is_asked_as_it_was_trained() -> None:
     bundle = miniapr.load()
     game = game_of(bundle)
-    problem = game.draw(random.Random(0)) if game.draw else None
+    problem = game.draw(random.Random(0), None) if game.draw else None
     assert isinstance(problem, Problem) and game.show(problem).count("->") == 1
     text = bundle.tokenizer.decode(game.player["adaptive"].ask(Problem((3, 7, 8), 29)))
     assert text == "<bos> <adaptive> 8 7 3 -> 29 :"

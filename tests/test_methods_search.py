@@ -294,7 +294,7 @@ class Sorting:
         self.slip = slip
         self.engine = Scripted(self._script)
         roles = {
-            "split": role(self.engine, lambda part: f"split {_said(part)} :", self._parts),
+            "split": role(self.engine, lambda part, depth: f"split {_said(part)} :", self._parts),
             "sort": role(self.engine, lambda part: f"sort {_said(part)} =", lambda part, text: text or None),
             "merge": role(self.engine, lambda part: "merge =", lambda part, text: text or None),
             "improve": role(

@@ -1,5 +1,6 @@
 """Players: how a task's problems are put to a model, and its words read back. One for each pair of the two."""
 
-from .choose import Game, game_of
+from .choose import TASKS, game_of
+from .game import Game
 
-__all__ = ["Game", "game_of"]
+__all__ = ["TASKS", "Game", "game_of"]

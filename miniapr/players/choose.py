@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..model.bundle import Bundle
 from .game import Game
 from .lines import countdown_in_lines
+from .sorting import sorting_by_halves
 from .steps import countdown_by_steps
 from .talking import talking
 
+TASKS = ("countdown", "sorting")
 
-def game_of(bundle: Bundle, temperature: float = 1.0) -> Game:
-    """By what the model says of itself. Raises ValueError for one that no player is known for."""
-    if "chain" in bundle.control:
-        return countdown_by_steps(bundle, temperature)
-    if "sequential" in bundle.control:
-        return countdown_in_lines(bundle, temperature)
-    if bundle.tokenizer.template is not None:
+
+def game_of(bundle: Bundle, temperature: float = 1.0, task: str | None = None, levels: int = 3) -> Game:
+    """By what the model says of itself: the first task that it was trained for, unless one is named. ``levels``: see
+    sorting. Raises ValueError for a model without a known player, or one that was not trained for the task."""
+    games = _games(bundle, temperature, levels)
+    if not games and bundle.tokenizer.template is not None and task is None:
         return talking(bundle, temperature)
-    raise ValueError(f"no player is known for {bundle.name}: it names no roles, and it has no chat template")
+    if not games and task is None:
+        raise ValueError(f"no player is known for {bundle.name}: it names no roles, and it has no chat template")
+    if task is not None and task not in games:
+        trained = f"it was trained for {', '.join(games)}" if games else "it was trained for no task"
+        raise ValueError(f"the model {bundle.name} was not trained for {task}; {trained}")
+    return games[task or next(iter(games))]()
+
+
+def _games(bundle: Bundle, temperature: float, levels: int) -> dict[str, Callable[[], Game]]:
+    known, games = set(bundle.about.get("roles", bundle.control)), dict[str, Callable[[], Game]]()
+    if "chain" in known:
+        games["countdown"] = lambda: countdown_by_steps(bundle, temperature)
+    elif {"sequential", "adaptive"} <= known:
+        games["countdown"] = lambda: countdown_in_lines(bundle, temperature)
+    if "sort" in known:
+        games["sorting"] = lambda: sorting_by_halves(bundle, temperature, levels)
+    return games

@@ -8,21 +8,48 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..methods.player import Player
-from ..tasks.countdown import Problem
+from ..tasks.countdown import Problem, Ranges
 
 
 @dataclass(frozen=True)
 class Game:
     """A player with its task.
 
-    draw    a problem from a generator; None: problems are questions that people ask
-    put     a problem of numbers and a target as the player knows it
-    verdict what the verifier says of an answer, in words; None: there is none
     show    a problem in a line
+    draw    a problem from a generator, with so many numbers (None: as many as it likes); None: problems are questions
+            that people ask
+    put     a problem that was given, as the player knows it: of Countdown from a Problem, of sorting from a list
+    verdict what the verifier says of an answer, in words; None: there is none
+    outside what a problem has that the model was not trained for, in a sentence; None: nothing
+    targets whether a problem has a target beside its numbers
     """
 
     player: Player
     show: Callable[[Any], str]
-    draw: Callable[[random.Random], Any] | None = None
-    put: Callable[[Problem], Any] = lambda problem: problem
+    draw: Callable[[random.Random, int | None], Any] | None = None
+    put: Callable[[Any], Any] = lambda problem: problem
     verdict: Callable[[Any, str | None], str] | None = None
+    outside: Callable[[Any], str | None] = lambda problem: None
+    targets: bool = True
+
+
+def ranges_for(name: str, known: list[Ranges], count: int | None) -> Ranges:
+    """Those with so many numbers, or the first. Raises ValueError if the model was trained for none such."""
+    for ranges in known:
+        if count in (None, ranges.count):
+            return ranges
+    counts = " or ".join(str(ranges.count) for ranges in known)
+    raise ValueError(f"{name} was trained for problems of {counts} numbers, not of {count}")
+
+
+def beyond(name: str, known: list[Ranges], problem: Problem) -> str | None:
+    """Why no training range holds the problem, in a sentence; None if one does."""
+    numbers, target = problem.numbers, problem.target
+    for ranges in known:
+        fits = ranges.low <= min(numbers) and max(numbers) <= ranges.high and len(numbers) == ranges.count
+        if fits and ranges.target_low <= target <= ranges.target_high:
+            return None
+    trained = " or ".join(
+        f"{r.count} numbers of {r.low} to {r.high} with targets of {r.target_low} to {r.target_high}" for r in known
+    )
+    return f"{name} was trained for {trained}; this problem lies outside"

@@ -11,7 +11,7 @@ from ..methods.player import Player, Role
 from ..model.bundle import Bundle
 from ..tasks.countdown import Problem, Ranges, draw, verify
 from ..tasks.demonstrations import extract_answer, prompt_words
-from .game import Game
+from .game import Game, beyond, ranges_for
 
 
 def countdown_in_lines(bundle: Bundle, temperature: float = 1.0) -> Game:
@@ -32,16 +32,20 @@ def countdown_in_lines(bundle: Bundle, temperature: float = 1.0) -> Game:
     def check(problem: Problem, answer: str | None) -> bool:
         return verify(answer, problem).correct
 
-    player = Player(f"the model {bundle.name}", roles, check, Sampling(temperature=temperature), control)
-    ranges = Ranges(**bundle.about.get("ranges", {}))
+    name = f"the model {bundle.name}"
+    player = Player(name, roles, check, Sampling(temperature=temperature), control)
+    ranges = [Ranges(**bundle.about.get("ranges", {}))]
 
-    def drawn(dice: random.Random) -> Problem:
-        return draw(dice, ranges, "pairs")
+    def drawn(dice: random.Random, count: int | None) -> Problem:
+        return draw(dice, ranges_for(name, ranges, count), "pairs")
 
     def verdict(problem: Problem, answer: str | None) -> str:
         return verify(answer, problem).reason
 
-    return Game(player, _shown, drawn, verdict=verdict)
+    def outside(problem: Problem) -> str | None:
+        return beyond(name, ranges, problem)
+
+    return Game(player, _shown, drawn, verdict=verdict, outside=outside)
 
 
 def _shown(problem: Problem) -> str:

@@ -14,11 +14,11 @@ from ..engine.sampling import Sampling
 from ..methods.grammar import Control
 from ..methods.player import Player, Role, State
 from ..model.bundle import Bundle
-from ..tasks.countdown import Ranges
+from ..tasks.countdown import Problem, Ranges
 from ..tasks.states import State as Left
 from ..tasks.terse import Countdown
 from ..tasks.words import CONTROL, LABELS, LIKELY, NEVER, SURE
-from .game import Game
+from .game import Game, beyond, ranges_for
 
 # Tree-of-Thoughts' values (20, 1, .001) as shares of the highest.
 VALUES = {SURE: 1.0, LIKELY: 1 / 20, NEVER: 0.001 / 20}
@@ -26,7 +26,10 @@ VALUES = {SURE: 1.0, LIKELY: 1 / 20, NEVER: 0.001 / 20}
 
 def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
     """Raises ValueError for a model that lacks the tokens of the task's roles."""
-    task = Countdown(Ranges(**bundle.about.get("ranges", {})))
+    name = f"the model {bundle.name}"
+    about = {"ranges": {}, **bundle.about}
+    ranges = [Ranges(**about[key]) for key in ("ranges", "ranges_of_four") if key in about]
+    task = Countdown(ranges[0])
     reading, ids = _Reading(task), bundle.tokenizer.ids
     labels = frozenset(ids(LABELS))
     control = Control.of(bundle.tokenizer, {name: name_ for name, name_ in bundle.control.items() if name != "item"})
@@ -61,20 +64,23 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
         return task.verify(answer, problem).correct
 
     player = Player(
-        f"the model {bundle.name}",
-        {name: role for name, role in roles.items() if name in known},
+        name,
+        {role: how for role, how in roles.items() if role in known},
         check,
         Sampling(temperature=temperature),
         control,
     )
 
-    def drawn(dice: random.Random) -> Left:
-        return task.draw(dice, "pairs")
+    def drawn(dice: random.Random, count: int | None) -> Left:
+        return Countdown(ranges_for(name, ranges, count)).draw(dice, "pairs")
 
     def verdict(problem: Left, answer: str | None) -> str:
         return task.verify(answer, problem).reason
 
-    return Game(player, lambda p: f"{' '.join(map(str, p.numbers))} -> {p.target}", drawn, Left.of, verdict)
+    def outside(problem: Left) -> str | None:
+        return beyond(name, ranges, Problem(problem.numbers, problem.target))
+
+    return Game(player, lambda p: f"{' '.join(map(str, p.numbers))} -> {p.target}", drawn, Left.of, verdict, outside)
 
 
 @dataclass(frozen=True)

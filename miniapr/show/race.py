@@ -25,7 +25,7 @@ from ..players import game_of
 from .command import INTERRUPTED, PLOTS, check_outputs, set_threads
 from .interrupt import Interrupt
 from .text import console
-from .think import add_common, known_methods, with_width
+from .think import add_common, given, known_methods, with_width
 
 # Two tables, each as narrow as a terminal: what came of it, and what the engine saw.
 RESULT = {"decoded": "decoded", "critical": "critical", "passes": "passes", "seconds": "ms"}
@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METHOD",
         help="beside the baselines (all that the model plays); name:option=value",
     )
-    parser.add_argument("--problems", type=int, default=20, metavar="N", help="held-out ones (20)")
+    parser.add_argument(
+        "--problems", type=int, default=20, metavar="N", help="held-out ones; or so often the one that is given (20)"
+    )
     add_common(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table, and every outcome's costs")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against critical path and tokens")
@@ -62,12 +64,15 @@ def run(args: argparse.Namespace) -> int:
     check_outputs(args.json, args.plot)
     bundle = load(args.model)
     set_threads(args.threads, bundle)
-    game = game_of(bundle, args.temperature)
+    game = game_of(bundle, args.temperature, args.task, args.levels)
     if game.draw is None:
         raise ValueError(f"{bundle.name} plays no task with a verifier: there is nothing to count")
     budget = Budget(args.budget, args.critical)
-    dice = random.Random(args.seed)
-    problems = [game.draw(dice) for _ in range(args.problems)]
+    if args.numbers is None and args.target is None:
+        dice = random.Random(args.seed)
+        problems = [game.draw(dice, args.count) for _ in range(args.problems)]
+    else:
+        problems = [given(args, game)] * args.problems
     entries, left_out = _entries(args, problems[0], game.player, budget)
     engine = Engine(bundle.model, bundle.tokenizer, num_blocks=args.blocks, record=False)
     rows: dict[str, Row] = {}

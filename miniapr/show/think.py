@@ -25,12 +25,13 @@ from ..methods.play import Runs, play
 from ..methods.race import Entry, entry
 from ..methods.table import METHODS
 from ..model.bundle import Bundle, load
-from ..players import Game, game_of
+from ..players import TASKS, Game, game_of
 from ..stepper.trace import Trace
 from .command import INTERRUPTED, check_outputs, problem_of, set_threads
 from .interrupt import Interrupt
 from .text import console
 
+LIST = (17, 4, 88, 23, 61, 9, 42, 75, 30, 56, 12, 99, 3, 68, 35, 81)  # what is sorted if nothing is given
 LONGEST = 300  # characters of a branch's text in the tree
 
 
@@ -47,14 +48,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_problem(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--numbers", type=int, nargs="+", metavar="N", help="2 to 6 numbers, each used once")
-    parser.add_argument("--target", type=int, metavar="T", help="what to make of them")
     parser.add_argument("--random", action="store_true", help="draw a problem, from --seed")
     parser.add_argument("--prompt", help="what to think about, for a language model")
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """What think and race have in common."""
+    parser.add_argument("--task", choices=TASKS, help="the first that the model was trained for, unless told")
+    parser.add_argument(
+        "--numbers", type=int, nargs="+", metavar="N", help="of countdown, each used once; or to be sorted"
+    )
+    parser.add_argument("--target", type=int, metavar="T", help="what to make of them, in countdown")
+    parser.add_argument("--count", type=int, metavar="N", help="how many numbers a problem has that is drawn")
+    parser.add_argument(
+        "--levels", type=int, default=3, metavar="L", help="of sorting: upper ones that may fork, 0 to 3"
+    )
     parser.add_argument("--budget", type=int, default=1000, metavar="TOKENS", help="decoded in all branches (1000)")
     parser.add_argument("--critical", type=int, metavar="TOKENS", help="decoded one after the other, at most")
     parser.add_argument("--width", type=int, metavar="K", help="branches at once, of methods that have a width")
@@ -87,7 +95,7 @@ def think(args: argparse.Namespace) -> int:
         check_outputs(args.trace)
         bundle = load(args.model)
         set_threads(args.threads, bundle)
-        game = game_of(bundle, args.temperature)
+        game = game_of(bundle, args.temperature, args.task, args.levels)
         problem = _problem(args, bundle, game)
         program = chosen.method(problem, game.player.seeded(args.seed), budget, **chosen.options)
         with engine_of(args, bundle) as engine:
@@ -112,11 +120,22 @@ def _problem(args: argparse.Namespace, bundle: Bundle, game: Game) -> Any:
         return args.prompt
     if args.prompt is not None:
         raise ValueError(f"{bundle.name} plays puzzles: --numbers and --target, or --random, not --prompt")
-    if args.random:
-        if args.numbers or args.target is not None:
-            raise ValueError("--random draws a problem: --numbers and --target do not go with it")
-        return game.draw(random.Random(args.seed))
-    return game.put(problem_of(args.numbers, args.target))
+    if not args.random:
+        return given(args, game)
+    if args.numbers or args.target is not None:
+        raise ValueError("--random draws a problem: --numbers and --target do not go with it")
+    return game.draw(random.Random(args.seed), args.count)
+
+
+def given(args: argparse.Namespace, game: Game) -> Any:
+    """The problem that was given, or the usual one. Raises ValueError for what is none."""
+    if args.count is not None:
+        raise ValueError("--count is of problems that are drawn: --random draws one")
+    if game.targets:
+        return game.put(problem_of(args.numbers, args.target))
+    if args.target is not None:
+        raise ValueError("a list that is sorted has no --target")
+    return game.put(LIST if args.numbers is None else args.numbers)
 
 
 @contextmanager
@@ -143,6 +162,7 @@ def as_dict(chosen: Entry, game: Game, problem: Any, outcome: Outcome) -> dict[s
         "method": chosen.name,
         "options": chosen.method.options | dict(chosen.options),
         "problem": game.show(problem),
+        "outside": game.outside(problem),
         "answer": outcome.answer,
         "correct": check(problem, outcome.answer) if check else None,
         "judge": outcome.judge,
@@ -158,6 +178,8 @@ def show(chosen: Entry, game: Game, problem: Any, outcome: Outcome, out: Console
     out = out or console()
     out.print(Text.assemble(("miniapr think ", "bold"), (chosen.name, "bold cyan"), f"  {game.player.name}"))
     out.print(Text.assemble(("Problem  ", "dim"), (game.show(problem), "bold"), "\n"))
+    if outside := game.outside(problem):
+        out.print(Text(f"Expect little: {outside}.\n", "yellow"))
     for root in (thought for thought in outcome.tree if thought.parent is None):
         out.print(_grown(root, outcome.tree, {c.branch: c.score for c in outcome.candidates}))
     who = {"none": "", "exact": "  (chosen by the task's verifier)"}.get(

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...engine.branch import Branch
-from ...engine.operations import All, Extend, Join, Release, Start
+from ...engine.operations import All, Join, Release, Start
 from ...engine.request import Program
 from ..budget import Budget, Spend, wait_for
 from ..judging import require_judge, scores
 from ..method import method
-from ..moves import fork
+from ..moves import fork, rewrite
 from ..outcome import Candidate, Outcome
 from ..player import Player
 
@@ -56,7 +56,7 @@ def graph_of_thoughts(
         raise ValueError(f"an aggregation reads all its branches: no join for it is called {join!r}")
     player.require(["improve"] if improve else [])
     graph = _Graph(player, budget, width, judge, join, improve)
-    root = yield Start(player["split" if depth else "sort"].ask(problem), player.sampling)
+    root = yield Start(graph.ask(problem, depth), player.sampling)
     found = yield from graph.solve(root, problem, depth)
     return Outcome(found.answer, (found,), judge, spent=not budget.left(root.request))
 
@@ -77,23 +77,28 @@ class _Graph:
 
     def solve(self, branch: Branch, part: Any, depth: int) -> Program:
         """Gives the best Candidate for the part; the branch holds it."""
-        parts = (yield from self.split(branch, part)) if depth else []
+        parts = (yield from self.split(branch, part, depth)) if depth else []
         if not parts:
             return (yield from self.generate(branch, part, "sort"))
-        kind = "split" if depth > 1 else "sort"
-        seeds = [self.player[kind].ask(piece) for piece in parts]
+        seeds = [self.ask(piece, depth - 1) for piece in parts]
         branches = yield from fork(branch, seeds)
         if not branches:
             return Candidate(None, "")
         yield All([self.solve(*piece, depth - 1) for piece in zip(branches, parts, strict=True)])
         return (yield from self.aggregate(branch, branches, part))
 
-    def split(self, branch: Branch, part: Any) -> Program:
-        """Let the model divide a part. Gives the parts, fewer than two: it is sorted as it is."""
+    def ask(self, part: Any, depth: int) -> Sequence[int]:
+        """What puts a part that may be divided ``depth`` times."""
+        return self.player["split"].ask(part, str(depth)) if depth else self.player["sort"].ask(part)
+
+    def split(self, branch: Branch, part: Any, depth: int) -> Program:
+        """Let the model divide a part. Gives the parts; none if it does not: then it is asked to sort it instead, and
+        what it wrote is taken back."""
+        begun = len(branch.history) - len(self.ask(part, depth))
         (done,) = yield Spend([branch], self.player["split"], self.budget)
         parts = list(self.player["split"].read(part, done.text))[: self.budget.width]
         if len(parts) < 2:
-            yield Extend(branch, self.player["sort"].ask(part))
+            yield from rewrite(branch, begun, self.ask(part, 0))
             return []
         return parts
 

@@ -1,0 +1,100 @@
+"""Models that know the roles of sorting: by halves, in line or in threads, and a merge that reads what threads wrote.
+
+multiverse        <sort> 2 , 5 9 ... :  <plan> left right </plan>  threads, which plan in turn  <join> the numbers
+graph-of-thoughts the same text, whose threads and merges are written several times; the best of each is kept
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..engine.sampling import Sampling
+from ..methods.grammar import Control
+from ..methods.player import Player, Role
+from ..model.bundle import Bundle
+from ..tasks.sorting import LARGEST, LEAST, MOST, Numbers, Sorting
+from ..tasks.words import CONTROL, PARTS
+from .game import Game
+
+
+@dataclass(frozen=True)
+class Half:
+    """The part of a list that a thread sorts, and what its plan called it."""
+
+    numbers: Numbers
+    name: str
+
+
+def sorting_by_halves(bundle: Bundle, temperature: float = 1.0, levels: int = 3) -> Game:
+    """``levels``: how many upper ones a plan may fork. Raises ValueError for more than 3, or a model that lacks the
+    tokens of the role."""
+    task, name = Sorting(levels=levels), f"the model {bundle.name}"
+    control = Control.of(bundle.tokenizer, {role: token for role, token in bundle.control.items() if role != "item"})
+
+    def check(problem: Numbers | Half, answer: str | None) -> bool:
+        return task.verify(answer, _numbers(problem)).correct
+
+    def draw(dice: random.Random, count: int | None) -> Numbers:
+        return (Sorting(count, count) if count is not None else task).draw(dice)
+
+    def outside(problem: Numbers) -> str | None:
+        if LEAST <= len(problem) <= MOST and max(problem) <= LARGEST:
+            return None
+        return (
+            f"{name} was trained to sort {LEAST} to {MOST} numbers of 0 to {LARGEST}; "
+            f"these are {len(problem)} of {min(problem)} to {max(problem)}"
+        )
+
+    return Game(
+        Player(name, _roles(task, bundle.tokenizer.ids, control), check, Sampling(temperature=temperature), control),
+        lambda problem: " ".join(map(str, problem)),
+        draw,
+        _given,
+        lambda problem, answer: task.verify(answer, problem).reason,
+        outside,
+        targets=False,
+    )
+
+
+def _roles(task: Sorting, ids: Callable[..., list[int]], control: Control) -> dict[str, Role]:
+    ends = frozenset((control.eos, control.thread_end))
+
+    def asks(problem: Numbers, levels: int) -> list[int]:
+        return ids(Sorting(levels=levels).prompt(problem, "sort").split())
+
+    def within(part: Numbers | Half, levels: int) -> list[int]:
+        """A list is put by a prompt, a half by the beginning of its thread."""
+        return ids([CONTROL["thread"], part.name]) if isinstance(part, Half) else asks(part, levels)
+
+    def halves(part: Numbers | Half, text: str) -> list[Half]:
+        """Of a text that ends with the plan; of any other, none."""
+        numbers = _numbers(part)
+        planned = text.split()[-4:] == [CONTROL["plan"], *PARTS, CONTROL["plan_end"]] and len(numbers) > 1
+        # As the teacher cuts it: of an odd number the first half has one more.
+        cut = (len(numbers) + 1) // 2
+        return [Half(*half) for half in zip((numbers[:cut], numbers[cut:]), PARTS, strict=True)] if planned else []
+
+    def answer(part: Numbers | Half, text: str) -> str | None:
+        return task.answer(text, _numbers(part))
+
+    return {
+        "chain": Role(lambda problem: asks(problem, 0), answer, frozenset((control.eos,))),
+        "adaptive": Role(lambda problem: asks(problem, task.levels), answer, control.ends),
+        "split": Role(lambda part, depth: within(part, min(int(depth), 3)), halves, ends | {control.plan_end}),
+        "sort": Role(lambda part: within(part, 0), answer, ends),
+        "merge": Role(lambda part: [control.join], answer, ends),
+    }
+
+
+def _numbers(part: Numbers | Half) -> Numbers:
+    return part.numbers if isinstance(part, Half) else part
+
+
+def _given(numbers: Any) -> Numbers:
+    """Raises ValueError for an empty list, or a number below 0."""
+    if not numbers or min(numbers) < 0:
+        raise ValueError(f"a list to sort has at least one number, and none below 0; got {list(numbers)}")
+    return tuple(numbers)
