@@ -15,6 +15,7 @@ from miniapr.engine.sampling import Sampling, Token
 from miniapr.methods.best_of_n import best_of_n
 from miniapr.methods.budget import Budget
 from miniapr.methods.deepconf import deepconf, deepconf_online
+from miniapr.methods.early_cancel import early_cancel
 from miniapr.methods.judges import best, confidences, groups, likelihood, percentile, trace_confidence, vote
 from miniapr.methods.outcome import Candidate, Outcome
 from miniapr.methods.player import Player
@@ -200,6 +201,56 @@ def test_a_percentile_lies_between_its_neighbours(values: list[float], percent: 
     assert min(values) <= found <= max(values)
     below = sum(value < found - 1e-9 for value in values)
     assert below <= math.ceil((len(values) - 1) * percent / 100)
+
+
+# Early cancel
+
+
+LENGTHS = {"wrong": 2, "soon": 4, "late": 9, "endless": 30}  # words after the first; two of them come to what is right
+
+
+def of_lengths(words: list[str]) -> str | dict[str, float]:
+    said = words[2:]
+    if not said:
+        return dict.fromkeys(LENGTHS, 0.25)
+    if len(said) <= LENGTHS[said[0]]:
+        return "hm"
+    return END if said[-1] in ("one", "two") else "one" if said[0] in ("soon", "late") else "two"
+
+
+def test_early_cancel_lets_all_others_go_in_the_step_of_the_first_verified_success() -> None:
+    firsts = set()
+    for seed in range(12):
+        engine = Scripted(of_lengths)
+        outcome = engine.play(early_cancel, player_of(engine, seed), width=6)
+        kinds = {thought.branch: thought.text.split()[0] for thought in outcome.tree[1:]}
+        lengths = {branch: LENGTHS[kind] + 3 for branch, kind in kinds.items()}
+        hits = [lengths[branch] for branch, kind in kinds.items() if kind in ("soon", "late")]
+        first = min(hits, default=max(lengths.values()))
+        firsts.add(first)
+        assert outcome.answer == ("one" if hits else "two") and outcome.judge == "exact"
+        # Nobody wrote a word more after it, and those that ended before, wrongly, were no reason to stop.
+        assert {t.branch: t.decoded for t in outcome.tree[1:]} == {b: min(n, first) for b, n in lengths.items()}
+        assert outcome.costs.critical == first
+        stopped = [e for e in engine.events if e.kind == "stopped" and e.data["reason"] == "stop"]
+        won = [e.step for e in stopped if kinds[e.branch or 0] in ("soon", "late")]
+        gone = [e for e in engine.events if e.kind == "released" and e.branch and lengths[e.branch] > first]
+        assert all(event.step == won[0] for event in gone)
+        again = Scripted(of_lengths)
+        patient = again.play(best_of_n, player_of(again, seed), width=6)
+        saved = sum(max(0, n - first) for n in lengths.values())
+        assert patient.costs.decoded - outcome.costs.decoded == saved and patient.answer == outcome.answer
+    assert {LENGTHS["soon"] + 3, LENGTHS["late"] + 3} <= firsts  # both came first at some time
+
+
+def test_early_cancel_waits_for_what_is_right_and_not_for_what_ends() -> None:
+    """With a verifier that accepts nothing it is best-of-N, to the last token."""
+    engine = Scripted(of_lengths)
+    outcome = engine.play(early_cancel, player_of(engine, seed=1, right="three"), width=6)
+    again = Scripted(of_lengths)
+    assert outcome.costs.decoded == again.play(best_of_n, player_of(again, seed=1), width=6).costs.decoded
+    gone = [event for event in engine.events if event.kind == "stopped" and event.data["reason"] == "cut"]
+    assert not gone
 
 
 # DeepConf

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Fork, Release, Start
+from ..engine.operations import All, Release, Start
 from ..engine.request import Program
 from .budget import Budget, Spend, wait_for
 from .judges import likelihood
+from .moves import fork
 from .player import Player, State, written
 
 NEEDS: dict[str, tuple[str, ...]] = {"exact": ("exact",), "value": ("value",), "vote": ("vote",), "confidence": ()}
@@ -83,7 +84,7 @@ def ask(
     wait_for([root], about)
     asked = [root]
     if times > 1:
-        asked = yield Fork(root, times)
+        asked = (yield from fork(root, times)) or [root]
     ended = yield Spend(asked, player[role], budget)
     wait_for(about, asked)
     yield Release([root])

@@ -24,8 +24,8 @@ from .player import Player
 
 SERVER, ENGINE, TRAINED = "any server", "engine", "a trained model"
 
-WIDTHS = ("width", "children")  # options that say how many branches a fork has
-COUNTS = (*WIDTHS, "levels", "window", "rollouts", "trees")  # and others of which none is nothing
+WIDTHS = ("width", "children", "rollouts", "trees")  # options that say how many branches a fork has
+COUNTS = (*WIDTHS, "levels", "window")  # and others of which none is nothing
 
 
 @dataclass(frozen=True)

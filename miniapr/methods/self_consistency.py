@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.operations import Fork, Start
+from ..engine.operations import Start
 from ..engine.request import Program
 from ..engine.sampling import Sampling
 from .budget import Budget, Spend
 from .judges import vote
 from .method import method
+from .moves import fork
 from .outcome import Outcome
 from .player import Player
 
 
 def tries(problem: Any, player: Player, width: int, sampling: Sampling | None = None) -> Program:
-    """Fork once, after the prompt: its keys and values are computed once for all. Gives the branches."""
+    """Fork once, after the prompt: its keys and values are computed once for all. Gives the branches; the one line
+    that there is where none may fork."""
     root = yield Start(player["chain"].ask(problem), sampling or player.sampling)
-    return (yield Fork(root, width))
+    return (yield from fork(root, width)) or [root]
 
 
 @method(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...engine.branch import Branch
-from ...engine.operations import All, Fork, Release, Start
+from ...engine.operations import All, Release, Start
 from ...engine.request import Program
 from ..budget import Budget, Spend, wait_for
 from ..judges import best
@@ -61,7 +61,7 @@ def mcts(
     require_judge(player, judge, ("value", "exact"))
     player.require(["value"] if evaluate == "value" else [])
     root = yield Start(player["step"].ask(problem), player.sampling)
-    roots = yield Fork(root, trees)
+    roots = (yield from fork(root, trees)) or [root]
     growing = Growing(problem, player, budget, "sample", children)
     searches = [_Search(growing, branch, evaluate, judge, rollouts) for branch in roots]
     yield All([search.run(iterations, width, POLICIES[policy], weight) for search in searches])
