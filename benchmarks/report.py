@@ -1,24 +1,26 @@
-"""docs/performance.md from the figures: every number in it comes from the JSON files, the pictures too.
+"""docs/performance*.md from the figures: every number in them comes from the JSON files, the pictures too.
 
     python -m benchmarks report
 
-It reads benchmarks/results/*.json (a CPU's figures and a GPU's come from different machines). What was tried is
-written by hand, in benchmarks/tried.md, and put at the end.
+It reads benchmarks/results/*.json: a file, and a page, for each machine. What was tried is written by hand, in
+benchmarks/tried.md, and put at the end of the first one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import plots, tables
+from . import plots, tables, targets
 from .targets import judge
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PAGE, IMAGES, TRIED = HERE.parent / "docs" / "performance.md", HERE.parent / "docs" / "images", HERE / "tried.md"
+DOCS, TRIED = HERE.parent / "docs", HERE / "tried.md"
+IMAGES = DOCS / "images"
 
 INTRO = """\
 Thinking in parallel pays if eight branches cost little more than one, and a join next to nothing. This page says
@@ -88,21 +90,34 @@ CHAPTERS = {
 }
 
 
-def page(found: Mapping[str, Any], tried: str) -> str:
-    """The whole page, as text."""
-    sections = found["sections"]
+OLD_FLOOR = """\
+These figures were taken with an earlier floor, which bounds less: over the speed of reading 256 MB by one of torch's
+reductions.
+"""
+
+
+def page(found: Mapping[str, Any], tried: str, stem: str = "cpu", machines: Sequence[str] = ()) -> str:
+    """The whole page of one machine, as text. What was tried stands on the first one's."""
+    sections, first = found["sections"], stem == "cpu"
+    told, others = (
+        found["machine"],
+        [f"[{page_of(other).name}]({page_of(other).name})" for other in machines if other != stem],
+    )
+    built = re.search(r"instructions (\w+)", told.get("built", ""))
+    here = f"Measured on: {told['cpu']}, {told.get('threads')} threads, {built[1] if built else 'no extension'}."
     verdicts = judge(sections)
     met = [verdict.met for verdict in verdicts]
     parts = [
         "<!-- Made by `python -m benchmarks report`: edit benchmarks/report.py or benchmarks/tried.md, not this. -->",
-        "# Performance",
-        INTRO,
+        "# Performance" if first else f"# Performance: {stem}",
+        here + (f" Other machines: {', '.join(others)}." if others else ""),
+        INTRO + (OLD_FLOOR if any("cached" not in row for row in targets.floors(sections)) else ""),
         "## Targets",
         f"{met.count(True)} met, {met.count(False)} not met, {met.count(None)} not measured. CPU: two threads, "
         "in float32 where nothing else is said. GPU: a Hopper, in bfloat16.",
-        tables.targets(sections).markdown(),
+        tables.targets(sections, all_of_them=first).markdown(),
     ]
-    if "gpu" not in sections:
+    if first and "gpu" not in sections:
         parts.append(
             "Not measured: no GPU. The kernels compile, and `python -m benchmarks --only gpu` is ready to fill the "
             "empty cells."
@@ -111,17 +126,18 @@ def page(found: Mapping[str, Any], tried: str) -> str:
         if name not in sections:
             continue
         parts.append(f"## {heading}")
-        if picture and set(plots.PICTURES[picture][0]) <= set(sections):
+        if first and picture and set(plots.PICTURES[picture][0]) <= set(sections):
             parts.append(f"![{heading}](images/{picture})")
         if words:
             parts.append(words)
         for table in tables.of(name, sections[name]):
             parts += [f"**{table.title}.** {table.note}".rstrip(), table.markdown()]
-    parts += ["## What was tried", tried.strip(), "## The machine", tables.machine(found).markdown()]
+    parts += ["## What was tried", tried.strip()] if first else []
+    parts += ["## The machine", tables.machine(found).markdown()]
     parts += ["Measured, section by section:", _when(found["measured"])]
     parts += [
         "To repeat it:",
-        "```sh\npython -m benchmarks --peers --json benchmarks/results/cpu.json",
+        f"```sh\npython -m benchmarks --peers --json benchmarks/results/{stem}.json",
     ]
     parts[-1] += "\npython -m benchmarks report\n```"
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
@@ -137,25 +153,20 @@ def _when(measured: Mapping[str, Any]) -> str:
 
 
 def write() -> None:
-    """The page and its pictures."""
-    found = committed()
-    for name in plots.draw(found["sections"], IMAGES):
+    """A page for each machine, and the pictures of the first one."""
+    files = committed()
+    for name in plots.draw(files["cpu"]["sections"], IMAGES):
         print(IMAGES / name)
-    PAGE.write_text(page(found, TRIED.read_text()))
-    print(PAGE)
+    for stem, found in files.items():
+        page_of(stem).write_text(page(found, TRIED.read_text(), stem, list(files)))
+        print(page_of(stem))
 
 
-def committed() -> dict[str, Any]:
-    """What `python -m benchmarks` measured. Other experiments have files of their own beside it."""
-    files = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))]
-    return merge([file for file in files if "sections" in file])
+def page_of(stem: str) -> Path:
+    return DOCS / ("performance.md" if stem == "cpu" else f"performance-{stem}.md")
 
 
-def merge(files: list[dict[str, Any]]) -> dict[str, Any]:
-    """One set of figures. A GPU's come from another machine than a CPU's; each section says when it was measured."""
-    found: dict[str, Any] = {"machine": {}, "measured": {}, "sections": {}}
-    for file in files:
-        found["sections"] |= file["sections"]
-        found["measured"] |= file["measured"]
-        found["machine"] = file["machine"] | {k: v for k, v in found["machine"].items() if v is not None}
-    return found
+def committed() -> dict[str, dict[str, Any]]:
+    """What `python -m benchmarks` measured, by machine: a file each. Other experiments have files beside it."""
+    files = {file.stem: json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))}
+    return {stem: found for stem, found in files.items() if "sections" in found}

@@ -253,8 +253,9 @@ def _crowd(data: dict[str, Any]) -> list[Table]:
     ]
 
 
-def targets(sections: Mapping[str, Any]) -> Table:
-    verdicts = judge(sections)
+def targets(sections: Mapping[str, Any], all_of_them: bool = True) -> Table:
+    """Targets and verdicts; of those that were not measured, only if ``all_of_them`` are wanted."""
+    verdicts = [verdict for verdict in judge(sections) if all_of_them or verdict.met is not None]
     met = [verdict.met for verdict in verdicts]
     note = f"{met.count(True)} met, {met.count(False)} not met, {met.count(None)} not measured"
     return Table("Targets", note, ["on", "target", "wanted", "measured", "verdict"], [_verdict(v) for v in verdicts])

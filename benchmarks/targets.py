@@ -61,12 +61,18 @@ def step(sections: Sections, size: str, branches: int, dtype: str = "float32", p
 CONTESTANTS = ("model", "torch", "transformers", "paged", "sdpa", "linear")
 
 
+def floors(sections: Sections) -> list[dict[str, Any]]:
+    """All rows that have a floor."""
+    datas = [data for data in sections.values() if isinstance(data, dict)]
+    parts = [part for data in datas for part in (data, *data.values()) if isinstance(part, dict)]
+    return [row for part in parts for row in part.get("rows", ()) if "floor" in row]
+
+
 def beaten(sections: Sections) -> list[str]:
     """Rows in which somebody took less than the floor, which then is none: what was read must be measured better."""
     found = []
     for section, data in sections.items():
-        parts = [data] if "rows" in data else [part for part in data.values() if isinstance(part, dict)]
-        for row in (row for part in parts for row in part.get("rows", ()) if "floor" in row):
+        for row in floors({section: data}):
             for who in (who for who in CONTESTANTS if row.get(who) and row[who]["median"] < row["floor"]):
                 where = ", ".join(
                     f"{name} {row[name]}" for name in ("dtype", "prefix", "branches", "layer", "rows") if name in row

@@ -348,12 +348,13 @@ def test_every_section_can_be_asked_for_alone():
 
 
 def test_the_committed_page_is_what_the_committed_figures_make():
-    merged = report.committed()
-    assert merged["sections"], "no figures are committed"
-    made = report.page(merged, report.TRIED.read_text())
-    assert report.PAGE.read_text() == made, "run: python -m benchmarks report"
+    files = report.committed()
+    assert files["cpu"]["sections"], "no figures are committed"
+    for stem, figures in files.items():
+        made = report.page(figures, report.TRIED.read_text(), stem, list(files))
+        assert report.page_of(stem).read_text() == made, "run: python -m benchmarks report"
     for picture, (needed, _) in plots.PICTURES.items():
-        assert (report.IMAGES / picture).exists() == (set(needed) <= set(merged["sections"]))
+        assert (report.IMAGES / picture).exists() == (set(needed) <= set(files["cpu"]["sections"]))
 
 
 def test_pictures_are_drawn_from_figures_alone(tmp_path):
