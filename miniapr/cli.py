@@ -55,6 +55,7 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
 
         add_sides_arguments(sides)
     methods = commands.add_parser("methods", help="the published ways of thinking in parallel, a line each")
+    methods.add_argument("name", nargs="?", help="say all of this one")
     methods.add_argument("--json", action="store_true", help="as one JSON list")
     think = commands.add_parser("think", help="one of them on one problem: its tree, its answer, what it cost")
     if command == "think":
@@ -187,7 +188,7 @@ def _train(args: argparse.Namespace) -> int:
 def _methods(args: argparse.Namespace) -> int:
     from .show.methods import print_methods
 
-    print_methods(args.json)
+    print_methods(args.json, args.name)
     return 0
 
 

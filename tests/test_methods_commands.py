@@ -36,7 +36,17 @@ def test_methods_lists_all_with_what_they_are(run: Run) -> None:
     assert code == 0 and [row["name"] for row in rows] == list(METHODS)
     assert {"name", "needs", "join", "paper", "where", "about", "options"} <= rows[0].keys()
     code, out, _ = run("methods")
-    assert code == 0 and "tree-of-thoughts" in out and "asyncthink" in out
+    assert code == 0 and len(out.splitlines()) == len(METHODS) + 3  # a line each, at 80 columns
+
+
+def test_methods_says_all_of_one(run: Run) -> None:
+    code, out, _ = run("methods", "apr")
+    assert code == 0
+    for said in ("Spawn and join", "parent, child, call, control", "levels=1", "from 0", "arXiv 2504.15466"):
+        assert said in out
+    assert [row["name"] for row in json.loads(run("methods", "apr", "--json")[1])] == ["apr"]
+    code, _, err = run("methods", "telepathy")
+    assert code == 2 and "there are sequential" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", PLAYED)

@@ -16,9 +16,9 @@ from .player import Player
 
 @method(
     "apar",
-    forks="the model",
-    sees="all before the fork",
-    joins="never: a tree of paragraphs",
+    forks="model: when",
+    sees="all before",
+    joins="never",
     needs=("outline",),
     where=SERVER,
     paper="Liu et al. 2024, arXiv 2401.06761",

@@ -48,10 +48,10 @@ class _Desk:
 
 @method(
     "asyncthink",
-    forks="the model",
-    sees="its query only",
+    forks="model: queries",
+    sees="its query",
     positions="from 0",
-    joins="the worker's words, pasted in when asked for",
+    joins="message",
     needs=("organizer", "worker", "returned"),
     where=SERVER,
     paper="arXiv 2510.26658",

@@ -15,9 +15,9 @@ from .self_consistency import tries
 
 @method(
     "best-of-n",
-    forks="always, once",
+    forks="once",
     sees="the prompt",
-    joins="select, by a judge",
+    joins="select",
     needs=("chain",),
     paper="Stiennon et al. 2020, arXiv 2009.01325; Cobbe et al. 2021, arXiv 2110.14168",
 )

@@ -26,8 +26,8 @@ from .method import SERVER, TRAINED, method
 from .moves import append, fork
 from .player import Player, Role
 
-MODEL = {"forks": "the model", "sees": "all before the fork, and its item"}
-PLANS = {**MODEL, "needs": ("adaptive", "control")}
+MODEL = {"sees": "all before"}
+PLANS = {**MODEL, "forks": "model: plan", "needs": ("adaptive", "control")}
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def threadweaver(problem: Any, player: Player, budget: Budget, width: int = 24, 
 
 @method(
     "parallel-r1",
+    forks="model: when",
     joins="reprefill",
     needs=("paths", "control"),
     where=SERVER,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..engine.branch import Branch, Limits, Tree
 from ..engine.operations import Decode
 from ..engine.request import Machine
+from .admission import Admission, affordable
 
 if TYPE_CHECKING:
     from .player import Role
@@ -22,15 +23,19 @@ class Budget:
     critical  decoded one after the other; None: as many as there are
     width     branches of one fork
     depth     forks inside forks
+    length    tokens that a branch is expected to take: then only so many go on at once as can be brought to an end
+    admission who may go on in a step, where many programs share an engine; None: all
     """
 
     tokens: int = 1000
     critical: int | None = None
     width: int = 64
     depth: int = 64
+    length: int | None = None
+    admission: Admission | None = None
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "critical", "width", "depth"):
+        for name in ("tokens", "critical", "width", "depth", "length"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"the budget's {name} must not be negative, is {getattr(self, name)}")
 
@@ -78,6 +83,18 @@ class Spend(Decode):
             self._end(branch, "cut")
             self._machine.branching.close(branch, "released")
         return super().done()
+
+    def needs(self) -> Iterable[Branch]:
+        """Those that are admitted: of the whole tree's the oldest, since other operations of it decode as well."""
+        length, admission = self.budget.length, self.budget.admission
+        if length is None and admission is None:
+            return super().needs()
+        running = [branch for branch in self._tree.living if branch.decoding]
+        if length is not None and running:
+            del running[affordable(running, self.budget.left(self._tree), length) :]
+        if admission:
+            del running[admission.width(self._tree, len(running), self._machine.log.step) :]
+        return [branch for branch in super().needs() if branch in running]
 
     def _end(self, branch: Branch, reason: str) -> None:
         if branch.decoding:

@@ -33,8 +33,9 @@ from .moves import fork, rewrite
 from .player import Player
 
 ROW = {
-    "forks": "the model",
-    "sees": "its part only",
+    "forks": "model: calls",
+    "joins": "message",
+    "sees": "its part",
     "positions": "from 0",
     "needs": ("parent", "child", "call", "control"),
     "where": SERVER,
@@ -57,7 +58,6 @@ class Rules:
 
 @method(
     "apr",
-    joins="message: what children return, in the place of the call",
     paper="Pan et al. 2025, arXiv 2504.15466",
     **ROW,
 )
@@ -75,7 +75,7 @@ def apr(
     return (yield from _run(problem, asked, player, budget, Rules(levels, children or width)))
 
 
-@method("recursive", joins="message: what the call returns, in its place", paper="arXiv 2603.02112", **ROW)
+@method("recursive", paper="arXiv 2603.02112", **ROW)
 def recursive(problem: Any, player: Player, budget: Budget, width: int = 24, levels: int = 2) -> Program:
     """A recursive model: call and return, one after the other, as deep as ``levels``. Only the frame on top is
     attended to, so the largest context stays that of one frame, however much is written in all."""

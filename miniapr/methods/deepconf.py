@@ -22,9 +22,9 @@ TOP_K = 20
 
 @method(
     "deepconf",
-    forks="always, once",
+    forks="once",
     sees="the prompt",
-    joins="weighted vote",
+    joins="vote",
     needs=("chain",),
     where=ENGINE,
     paper="Fu et al. 2025, arXiv 2508.15260",
@@ -42,9 +42,9 @@ def deepconf(
 
 @method(
     "deepconf-online",
-    forks="always, twice",
+    forks="in two waves",
     sees="the prompt",
-    joins="weighted vote of those that were not cut",
+    joins="vote",
     needs=("chain",),
     where=ENGINE,
     paper="Fu et al. 2025, arXiv 2508.15260, section 3.2",

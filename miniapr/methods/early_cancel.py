@@ -16,9 +16,9 @@ from .self_consistency import tries
 
 @method(
     "early-cancel",
-    forks="always, once",
+    forks="once",
     sees="the prompt",
-    joins="select: the first that is right",
+    joins="first right",
     needs=("chain", "exact"),
 )
 def early_cancel(problem: Any, player: Player, budget: Budget, width: int = 8) -> Program:

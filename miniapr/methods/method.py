@@ -22,10 +22,10 @@ from ..engine.request import Operation, Program
 from .budget import Budget
 from .player import Player
 
-SERVER, ENGINE, TRAINED = "any server", "engine", "a trained model"
+SERVER, ENGINE, TRAINED = "any server", "engine", "trained model"
 
 WIDTHS = ("width", "children", "rollouts", "trees")  # options that say how many branches a fork has
-COUNTS = (*WIDTHS, "levels", "window")  # and others of which none is nothing
+COUNTS = (*WIDTHS, "levels", "length", "window")  # and others of which none is nothing
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Method:
     positions  of the children
     joins      how branches become one again
     needs      roles of the player; "exact": the task's verifier; "control": a model that forks by itself
-    where      "any server", "engine" (it needs keys and values, or log-probabilities), "a trained model"
+    where      "any server", "engine" (it needs keys and values, or log-probabilities), "trained model"
     """
 
     name: str

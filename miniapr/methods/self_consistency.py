@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..engine.operations import Start
@@ -24,7 +25,7 @@ def tries(problem: Any, player: Player, width: int, sampling: Sampling | None = 
 
 @method(
     "self-consistency",
-    forks="always, once",
+    forks="once",
     sees="the prompt",
     joins="vote",
     needs=("chain",),
@@ -32,6 +33,26 @@ def tries(problem: Any, player: Player, width: int, sampling: Sampling | None = 
 )
 def self_consistency(problem: Any, player: Player, budget: Budget, width: int = 8) -> Program:
     """Independent tries; the most frequent answer wins. A try without an answer has no vote."""
+    return (yield from _vote(problem, player, budget, width))
+
+
+@method(
+    "budget-aware",
+    forks="within budget",
+    sees="the prompt",
+    joins="vote",
+    needs=("chain",),
+)
+def budget_aware(problem: Any, player: Player, budget: Budget, width: int = 8, length: int = 32) -> Program:
+    """Self-consistency that does not begin what it cannot end: where eight tries would all be cut short, three are
+    written out and vote (ours; the width of a step as in TAPER, arXiv 2605.06914, with the budget as its bound).
+
+    length  tokens that a try is expected to take, until the first has ended
+    """
+    return (yield from _vote(problem, player, replace(budget, length=length), width))
+
+
+def _vote(problem: Any, player: Player, budget: Budget, width: int) -> Program:
     branches = yield from tries(problem, player, width)
     ended = yield Spend(branches, player["chain"], budget)
     candidates = tuple(player.candidate(problem, branch) for branch in branches)

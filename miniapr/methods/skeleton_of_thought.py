@@ -22,10 +22,10 @@ from .player import Player
 
 @method(
     "skeleton-of-thought",
-    forks="the model's outline",
-    sees="the question, the outline, its point",
+    forks="model: outline",
+    sees="its point",
     positions="from 0",
-    joins="never: the texts one after the other",
+    joins="never",
     needs=("skeleton", "point"),
     paper="Ning et al. 2023, arXiv 2307.15337",
 )
@@ -59,10 +59,10 @@ def skeleton_of_thought(problem: Any, player: Player, budget: Budget, width: int
 
 @method(
     "skeleton-joined",
-    forks="the model's outline",
-    sees="all before the fork, and its point",
+    forks="model: outline",
+    sees="all before",
     positions="shared",
-    joins="stitch, then a conclusion that has read all",
+    joins="stitch",
     needs=("skeleton", "expand", "conclude"),
     where=ENGINE,
 )

@@ -13,7 +13,7 @@ from .method import Method
 from .search.graph_of_thoughts import graph_of_thoughts
 from .search.mcts import mcts
 from .search.tree_of_thoughts import tree_of_thoughts, tree_of_thoughts_dfs
-from .self_consistency import self_consistency
+from .self_consistency import budget_aware, self_consistency
 from .sequential import sequential
 from .skeleton_of_thought import skeleton_joined, skeleton_of_thought
 
@@ -24,6 +24,7 @@ METHODS: dict[str, Method] = {
         self_consistency,
         best_of_n,
         early_cancel,
+        budget_aware,
         deepconf,
         deepconf_online,
         skeleton_of_thought,

@@ -14,6 +14,8 @@ from ..methods.method import Method
 from ..methods.table import METHODS
 from .text import console
 
+COLUMNS = {"forks": "who forks", "sees": "a child sees", "joins": "join", "where": "runs on"}
+
 
 def as_dict(method: Method) -> dict[str, Any]:
     """The object that ``--json`` prints; its keys are fixed."""
@@ -21,17 +23,40 @@ def as_dict(method: Method) -> dict[str, Any]:
     return {**row, "needs": list(method.needs), "join": method.joins, "about": method.about, "options": method.options}
 
 
-def print_methods(as_json: bool, methods: Iterable[Method] = METHODS.values()) -> None:
-    """A table; as JSON a list of objects with name, needs, join, paper and more."""
+def print_methods(as_json: bool, name: str | None = None, methods: Iterable[Method] = METHODS.values()) -> None:
+    """A line each, and all that there is to say of one; as JSON objects with name, needs, join, paper and more.
+    Raises ValueError for a name that there is not."""
+    chosen = [method for method in methods if name in (None, method.name)]
+    if not chosen:
+        raise ValueError(f"no method is called {name!r}; there are {', '.join(method.name for method in methods)}")
     if as_json:
-        print(json.dumps([as_dict(method) for method in methods], indent=2))
-        return
+        print(json.dumps([as_dict(method) for method in chosen], indent=2))
+    elif name is not None:
+        _print_one(chosen[0])
+    else:
+        _print_all(chosen)
+
+
+def _print_all(methods: Iterable[Method]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("method", no_wrap=True)
-    for title in ("who forks", "a child sees", "join", "needs"):
+    table.add_column("method", no_wrap=True, style="bold")
+    for title in COLUMNS.values():
         table.add_column(title, overflow="fold")
     for method in methods:
-        needs = f"{', '.join(method.needs)}; {method.where}"
-        table.add_row(Text(method.name, "bold"), method.forks, method.sees, method.joins, needs)
+        table.add_row(method.name, *(getattr(method, column) for column in COLUMNS))
     console().print(table)
-    console().print(Text("\nminiapr think METHOD runs one, miniapr race all of them.", "dim"))
+    console().print(Text("\nminiapr methods NAME says more; miniapr think NAME runs it, miniapr race all.", "dim"))
+
+
+def _print_one(method: Method) -> None:
+    out = console()
+    out.print(Text.assemble((method.name, "bold cyan"), f"  {method.about}\n"))
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    rows = {title: getattr(method, column) for column, title in COLUMNS.items()}
+    options = ", ".join(f"{option}={value}" for option, value in method.options.items())
+    rows |= {"positions": method.positions, "needs the roles": ", ".join(method.needs)}
+    for title, said in (rows | {"options": options or "none", "published": method.paper or "ours"}).items():
+        table.add_row(title, said)
+    out.print(table)

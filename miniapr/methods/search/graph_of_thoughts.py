@@ -19,7 +19,7 @@ from ...engine.operations import All, Join, Release, Start
 from ...engine.request import Program
 from ..budget import Budget, Spend, wait_for
 from ..judging import require_judge, scores
-from ..method import method
+from ..method import ENGINE, method
 from ..moves import fork, rewrite
 from ..outcome import Candidate, Outcome
 from ..player import Player
@@ -27,10 +27,11 @@ from ..player import Player
 
 @method(
     "graph-of-thoughts",
-    forks="the graph, as drawn",
-    sees="its line from the root, and what was aggregated into it",
-    joins="any: stitch or re-prefill; select where the best is kept",
+    forks="the graph",
+    sees="its line",
+    joins="stitch",
     needs=("split", "sort", "merge"),
+    where=ENGINE,
     paper="Besta et al. 2023, arXiv 2308.09687",
 )
 def graph_of_thoughts(

@@ -22,8 +22,8 @@ from .thoughts import Growing, Thought
 
 @method(
     "mcts",
-    forks="the search, at the leaf that it selects",
-    sees="its line from the root",
+    forks="the search",
+    sees="its line",
     joins="select",
     needs=("step", "chain"),
     paper="Hao et al. 2023, arXiv 2305.14992",

@@ -19,8 +19,8 @@ from ..player import Player, State
 from .thoughts import Growing, Thought, prune
 
 ROW = {
-    "forks": "the search, at every thought that it keeps",
-    "sees": "its line from the root",
+    "forks": "the search",
+    "sees": "its line",
     "joins": "select",
     "needs": ("step",),
     "paper": "Yao et al. 2023, arXiv 2305.10601",
