@@ -20,7 +20,7 @@ from miniapr.methods.budget import Budget
 from miniapr.methods.outcome import Costs, Outcome
 from miniapr.methods.race import Row, entry, frontier, race, wilson
 from miniapr.methods.table import BASELINES, METHODS
-from miniapr.model.bundle import Bundle
+from miniapr.model.bundle import Bundle, load
 from miniapr.show import race as race_command
 from miniapr.stepper import Trace
 
@@ -111,8 +111,7 @@ def test_a_problem_outside_of_what_was_trained_says_so(run: Run) -> None:
 
 
 def test_a_list_is_sorted_from_the_command_line(run: Run, monkeypatch: pytest.MonkeyPatch, nonsense: Bundle) -> None:  # noqa: F811
-    for module in ("think", "race"):
-        monkeypatch.setattr(f"miniapr.show.{module}.load", lambda name: nonsense)
+    monkeypatch.setattr("miniapr.show.setting.load", lambda name: nonsense)
     code, out, _ = run("think", "graph-of-thoughts", "--task", "sorting", "--numbers", 3, 1, 2, "--json")
     assert code == 0 and parse(out)["problem"] == "3 1 2" and "to sort 4 to 64" in str(parse(out)["outside"])
     code, out, _ = run("think", "multiverse", "--task", "sorting", "--levels", 2, "--random", "--count", 9)
@@ -125,6 +124,25 @@ def test_a_list_is_sorted_from_the_command_line(run: Run, monkeypatch: pytest.Mo
     assert (
         run("race", "--numbers", 3, 7, 8, "--target", 29, "--problems", 1, "--budget", 40, "--methods", "mcts")[0] == 0
     )
+
+
+def test_without_a_name_the_first_shipped_model_is_taken_that_can(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    nonsense: Bundle,  # noqa: F811
+) -> None:
+    usual = load("countdown")
+    monkeypatch.setattr("miniapr.show.setting.shipped", lambda: ["another", "countdown"])
+    monkeypatch.setattr("miniapr.show.setting.load", lambda name: usual if name == "countdown" else nonsense)
+    for words, model in (("multiverse", "countdown"), ("apr", "nonsense"), ("multiverse --task sorting", "nonsense")):
+        code, out, _ = run("think", *words.split(), "--budget", 20)
+        assert code == 0 and f"the model {model}" in out.splitlines()[0]
+    code, _, err = run("think", "apr", "--model", "countdown")
+    assert code == 2 and "does not play call, child, parent" in err
+    code, _, err = run("think", "apar")  # none can: the usual one says why
+    assert code == 2 and "the model countdown does not play outline" in err
+    code, out, _ = run("race", "--methods", "apr", "--problems", 1, "--budget", 20)
+    assert code == 0 and "apr" in out
 
 
 def test_a_method_of_ones_own_runs_and_races(run: Run, tmp_path: Path) -> None:

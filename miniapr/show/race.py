@@ -7,6 +7,7 @@ import json
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from ..methods.budget import Budget
 from ..methods.player import Player
 from ..methods.race import Entry, Row, entry, race
 from ..methods.table import BASELINES
-from ..model.bundle import load
-from ..players import game_of
+from ..model.bundle import Bundle
+from ..players import Game, game_of
 from .command import INTERRUPTED, PLOTS, check_outputs, set_threads
 from .interrupt import Interrupt
+from .setting import add_common, given, known_methods, with_model, with_width
 from .text import console
-from .think import add_common, given, known_methods, with_width
 
 # Two tables, each as narrow as a terminal: what came of it, and what the engine saw.
 RESULT = {"decoded": "decoded", "critical": "critical", "passes": "passes", "seconds": "ms"}
@@ -62,31 +63,47 @@ def run(args: argparse.Namespace) -> int:
     if args.plot and args.plot.suffix.lower() not in PLOTS:
         raise ValueError(f"a plot's name ends in {', '.join(PLOTS)}; got {str(args.plot)!r}")
     check_outputs(args.json, args.plot)
-    bundle = load(args.model)
-    set_threads(args.threads, bundle)
-    game = game_of(bundle, args.temperature, args.task, args.levels)
+    ready = with_model(args, lambda bundle: _prepare(args, bundle))
+    set_threads(args.threads, ready.bundle)
+    engine = Engine(ready.bundle.model, ready.bundle.tokenizer, num_blocks=args.blocks, record=False)
+    rows: dict[str, Row] = {}
+    with Interrupt() as interrupt, _progress() as progress:
+        task = progress.add_task("", total=len(ready.problems) * len(ready.entries))
+        for row in race(engine, ready.entries, ready.game.player, ready.problems, args.seed, ready.budget):
+            rows[row.name] = row
+            progress.update(task, advance=1, description=row.name)
+            if interrupt():
+                break
+    ordered = [rows[one.name] for one in ready.entries if one.name in rows]
+    _write(args, ordered, ready.left_out, ready.bundle.name)
+    show(ordered, ready.left_out, args)
+    return INTERRUPTED if interrupt.requested else 0
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """All that a race needs. ``left_out``: methods that the model does not play, and why."""
+
+    bundle: Bundle
+    game: Game
+    budget: Budget
+    problems: Sequence[Any]
+    entries: Sequence[Entry]
+    left_out: dict[str, str]
+
+
+def _prepare(args: argparse.Namespace, bundle: Bundle) -> _Ready:
+    """Raises ValueError for what this model cannot do."""
+    game, budget = game_of(bundle, args.temperature, args.task, args.levels), Budget(args.budget, args.critical)
     if game.draw is None:
         raise ValueError(f"{bundle.name} plays no task with a verifier: there is nothing to count")
-    budget = Budget(args.budget, args.critical)
     if args.numbers is None and args.target is None:
         dice = random.Random(args.seed)
         problems = [game.draw(dice, args.count) for _ in range(args.problems)]
     else:
         problems = [given(args, game)] * args.problems
     entries, left_out = _entries(args, problems[0], game.player, budget)
-    engine = Engine(bundle.model, bundle.tokenizer, num_blocks=args.blocks, record=False)
-    rows: dict[str, Row] = {}
-    with Interrupt() as interrupt, _progress() as progress:
-        task = progress.add_task("", total=len(problems) * len(entries))
-        for row in race(engine, entries, game.player, problems, args.seed, budget):
-            rows[row.name] = row
-            progress.update(task, advance=1, description=row.name)
-            if interrupt():
-                break
-    ordered = [rows[one.name] for one in entries if one.name in rows]
-    _write(args, ordered, left_out, bundle.name)
-    show(ordered, left_out, args)
-    return INTERRUPTED if interrupt.requested else 0
+    return _Ready(bundle, game, budget, problems, entries, left_out)
 
 
 def _entries(
