@@ -101,7 +101,7 @@ class Roles:
             "child": self._child,
             "parent": lambda rng: roles.parent(self._problem(rng, min(1, 2 * recipe.four)), recipe.teacher, rng),
             "sort": lambda rng: sorting.sort(self._list(rng), rng.randint(0, 3)),
-            "merge": lambda rng: sorting.merge(sorted(self._list(rng)), sorted(self._list(rng))),
+            "merge": self._merge,
         }
 
     @property
@@ -160,8 +160,14 @@ class Roles:
         return state
 
     def _list(self, rng: random.Random) -> sorting.Numbers:
-        """Half of the lists are short: a long one shows each of its steps many times."""
-        return Sorting(most=rng.choice((2 * sorting.LEAF, sorting.MOST))).draw(rng, "train")
+        """Most lists are short: a long one shows each of its steps many times."""
+        return Sorting(most=rng.choice((2 * sorting.LEAF, 4 * sorting.LEAF, sorting.MOST))).draw(rng, "train")
+
+    def _merge(self, rng: random.Random) -> Trace:
+        """A list in two parts of any sizes."""
+        numbers = self._list(rng)
+        cut = rng.randint(1, len(numbers) - 1)
+        return sorting.merge(sorted(numbers[:cut]), sorted(numbers[cut:]))
 
     def _child(self, rng: random.Random) -> Trace:
         state = self._problem(rng, min(1, 2 * self.recipe.four))
