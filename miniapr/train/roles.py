@@ -99,7 +99,7 @@ class Roles:
             "sequential": lambda rng: roles.sequential(self._problem(rng, four=0)),
             "adaptive": lambda rng: roles.adaptive(self._problem(rng, recipe.four / 4), recipe.teacher, rng),
             "child": self._child,
-            "parent": lambda rng: roles.parent(self._problem(rng, min(1, 2 * recipe.four)), recipe.teacher, rng),
+            "parent": lambda rng: roles.parent(self._called(rng), recipe.teacher, rng),
             "sort": lambda rng: sorting.sort(self._list(rng), rng.randint(0, 3)),
             "merge": self._merge,
         }
@@ -169,8 +169,13 @@ class Roles:
         cut = rng.randint(1, len(numbers) - 1)
         return sorting.merge(sorted(numbers[:cut]), sorted(numbers[cut:]))
 
-    def _child(self, rng: random.Random) -> Trace:
+    def _called(self, rng: random.Random) -> State:
+        """A problem, or what a step leaves of it: a child may be a parent too."""
         state = self._problem(rng, min(1, 2 * self.recipe.four))
+        return self._after(state, rng) if len(state.numbers) > 2 and rng.random() < 0.3 else state
+
+    def _child(self, rng: random.Random) -> Trace:
+        state = self._called(rng)
         found = states.steps(state)
         after = self._after(state, rng)
         return roles.child(state, next((word for word in found if found[word] == after), next(iter(found))))
