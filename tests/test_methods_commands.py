@@ -62,8 +62,8 @@ def test_think_runs_what_the_shipped_model_plays(run: Run, name: str) -> None:
 
 def test_think_shows_the_tree_the_answer_and_the_costs(run: Run, tmp_path: Path) -> None:
     trace = tmp_path / "trace.json"
-    code, out, _ = run("think", "multiverse", "--trace", trace)
-    assert code == 0
+    code, out, _ = run("think", "multiverse", "--trace", trace, "--html", tmp_path / "page.html")
+    assert code == 0 and "multiverse: 8 7 3 -&gt; 29" in (tmp_path / "page.html").read_text()
     for words in ("8 7 3 -> 29", "joined 1, 2", "( 7 * 3 ) + 8", "correct", "critical"):
         assert words in out
     kinds = [event["kind"] for event in Trace.load(trace).runs[0]["events"]]
@@ -165,13 +165,21 @@ def test_a_file_without_a_method_is_told(run: Run, tmp_path: Path, text: str) ->
 def test_race_prints_and_writes_a_row_a_method(run: Run, tmp_path: Path) -> None:
     table, plot = tmp_path / "race.json", tmp_path / "race.png"
     words = ("--methods", "multiverse", "best-of-n:judge=confidence", "--problems", 2, "--budget", 100, "--width", 2)
-    code, out, _ = run("race", *words, "--json", table, "--plot", plot)
+    page = tmp_path / "race.html"
+    code, out, _ = run("race", *words, "--json", table, "--plot", plot, "--html", page)
     told = json.loads(table.read_text())
     assert code == 0 and "multiverse" in out
     assert [row["method"] for row in told["rows"]] == [*BASELINES, "multiverse", "best-of-n:judge=confidence"]
     for row in told["rows"]:
         assert row["problems"] == 2 and row["decoded"] <= 100 and 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
     assert plot.read_bytes().startswith(b"\x89PNG")
+    # The page has the same rows, and of the first problem the very run that was counted.
+    found = page.read_text()
+    traces = json.loads(re.findall(r'id="traces">(.*?)</script>', found)[0])
+    for row, trace in zip(told["rows"], traces, strict=True):
+        assert f"<th scope=row>{row['method']}</th>" in found and f"<option>{row['method']}</option>" in found
+        decoded = sum(event["kind"] == "decoded" for event in trace["runs"][0]["events"])
+        assert decoded == row["outcomes"][0]["decoded"]
 
 
 def test_ctrl_c_leaves_the_rows_that_there_are(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

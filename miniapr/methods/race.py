@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .budget import Budget
@@ -90,6 +90,7 @@ class Row:
             "high": high,
             "spent": self.spent,
             **self.costs,
+            "outcomes": [{"answer": o.answer, "spent": o.spent, **asdict(o.costs)} for o in self.outcomes],
         }
 
 
@@ -114,7 +115,7 @@ def race(
         one.method(problems[0], player, budget, **one.options).close()
     rows = [Row(one.name) for one in entries]
     for number, problem in enumerate(problems):
-        dice = player.seeded(seed * 1_000_003 + number)
+        dice = seeded(player, seed, number)
         for one, row in zip(entries, rows, strict=True):
             outcome = play(engine, one.method(problem, dice, budget, **one.options), budget)
             assert outcome is not None
@@ -123,6 +124,11 @@ def race(
             if hasattr(engine, "kv"):
                 engine.kv.flush()  # the next one shall not find this one's prompt
             yield row
+
+
+def seeded(player: Player, seed: int, number: int) -> Player:
+    """The player with the dice of one problem of a race: the same for every method."""
+    return player.seeded(seed * 1_000_003 + number)
 
 
 def frontier(rows: Sequence[Row], cost: str) -> set[str]:

@@ -19,10 +19,12 @@ from rich.text import Text
 from ..engine.engine import Engine
 from ..methods.budget import Budget
 from ..methods.player import Player
-from ..methods.race import Entry, Row, entry, race
+from ..methods.play import play
+from ..methods.race import Entry, Row, entry, race, seeded
 from ..methods.table import BASELINES
 from ..model.bundle import Bundle
 from ..players import Game, game_of
+from ..stepper.trace import Trace
 from .command import INTERRUPTED, PLOTS, check_outputs, set_threads
 from .interrupt import Interrupt
 from .setting import add_common, given, known_methods, with_model, with_width
@@ -53,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_common(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table, and every outcome's costs")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="table, plot, and the first problem by each method to step through"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against critical path and tokens")
 
 
@@ -62,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--problems must be at least 1, is {args.problems}")
     if args.plot and args.plot.suffix.lower() not in PLOTS:
         raise ValueError(f"a plot's name ends in {', '.join(PLOTS)}; got {str(args.plot)!r}")
-    check_outputs(args.json, args.plot)
+    check_outputs(args.json, args.plot, args.html)
     ready = with_model(args, lambda bundle: _prepare(args, bundle))
     set_threads(args.threads, ready.bundle)
     engine = Engine(ready.bundle.model, ready.bundle.tokenizer, num_blocks=args.blocks, record=False)
@@ -76,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
                 break
     ordered = [rows[one.name] for one in ready.entries if one.name in rows]
     _write(args, ordered, ready.left_out, ready.bundle.name)
+    if args.html and ordered:
+        _page(args, ordered, _recorded(args, ready), ready.bundle.name)
     show(ordered, ready.left_out, args)
     return INTERRUPTED if interrupt.requested else 0
 
@@ -104,6 +111,26 @@ def _prepare(args: argparse.Namespace, bundle: Bundle) -> _Ready:
         problems = [given(args, game)] * args.problems
     entries, left_out = _entries(args, problems[0], game.player, budget)
     return _Ready(bundle, game, budget, problems, entries, left_out)
+
+
+def _recorded(args: argparse.Namespace, ready: _Ready) -> dict[str, Trace]:
+    """The first problem once more, as it went: the same dice, on an engine that keeps its events."""
+    traces = {}
+    for one in ready.entries:
+        engine = Engine(ready.bundle.model, ready.bundle.tokenizer, num_blocks=args.blocks, record=True)
+        dice = seeded(ready.game.player, args.seed, 0)
+        play(engine, one.method(ready.problems[0], dice, ready.budget, **one.options), ready.budget)
+        traces[one.name] = Trace.of(engine, f"{one.name}: {ready.game.show(ready.problems[0])}")
+    return traces
+
+
+def _page(args: argparse.Namespace, rows: Sequence[Row], traces: dict[str, Trace], model: str) -> None:
+    from .race_page import page
+
+    note = f"{rows[0].problems} problems, at most {args.budget} tokens each in all branches; costs are means. "
+    note += "Below: the first problem."
+    args.html.write_text(page(rows, traces, f"miniapr race: {model}", note), encoding="utf-8")
+    print(f"wrote {args.html}", file=sys.stderr)
 
 
 def _entries(

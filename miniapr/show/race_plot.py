@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from ..methods.race import Row, frontier
 
@@ -11,8 +12,8 @@ AXES = {"critical": "tokens one after the other (mean)", "decoded": "tokens in a
 ON, OFF = "#4477aa", "#aaaaaa"
 
 
-def plot(rows: Sequence[Row], path: Path, title: str) -> None:
-    """Two panels, with 95 % intervals; whoever is on the frontier is blue."""
+def plot(rows: Sequence[Row], path: Path | BinaryIO, title: str) -> None:
+    """To a file, or as SVG to a stream. Two panels, with 95 % intervals; whoever is on the frontier is blue."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -31,5 +32,5 @@ def plot(rows: Sequence[Row], path: Path, title: str) -> None:
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("share right, 95 % interval")
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, format=None if isinstance(path, Path) else "svg")
     plt.close(figure)

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", metavar="URL", help="think on this OpenAI-compatible server instead")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the tree")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write all events, as JSON: what the stepper draws")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that steps through it")
 
 
 def think(args: argparse.Namespace) -> int:
@@ -47,7 +48,8 @@ def think(args: argparse.Namespace) -> int:
     with Interrupt() as interrupt:
         chosen = with_width(entry(args.method, known_methods(args.file)), args.width)
         budget = Budget(args.budget, args.critical)
-        check_outputs(args.trace)
+        check_outputs(args.trace, args.html)
+        _only_here(args)
 
         def prepare(bundle: Bundle) -> tuple[Bundle, Game, Any, Program]:
             game = game_of(bundle, args.temperature, args.task, args.levels)
@@ -61,8 +63,8 @@ def think(args: argparse.Namespace) -> int:
             try:
                 outcome = play(engine, program, budget, interrupt)
             finally:
-                if args.trace and isinstance(engine, Engine):
-                    Trace.of(engine, f"{chosen.name}: {game.show(problem)}").save(args.trace)
+                if isinstance(engine, Engine):
+                    _write(args, Trace.of(engine, f"{chosen.name}: {game.show(problem)}"))
     if outcome is None:
         return INTERRUPTED
     if args.json:
@@ -70,6 +72,20 @@ def think(args: argparse.Namespace) -> int:
     else:
         show(chosen, game, problem, outcome)
     return 0
+
+
+def _only_here(args: argparse.Namespace) -> None:
+    """Raises ValueError if events are asked for of a server, which tells none."""
+    asked = next((name for name in ("trace", "html") if getattr(args, name)), None)
+    if args.engine and asked:
+        raise ValueError(f"--{asked} needs the engine of this process: a server tells no events")
+
+
+def _write(args: argparse.Namespace, trace: Trace) -> None:
+    if args.trace:
+        trace.save(args.trace)
+    if args.html:
+        trace.to_html(args.html)
 
 
 def as_dict(chosen: Entry, game: Game, problem: Any, outcome: Outcome) -> dict[str, Any]:

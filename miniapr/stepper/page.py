@@ -52,7 +52,14 @@ def inline(data: Any) -> str:
 def page(data: Mapping[str, Any], step: int | None = None) -> str:
     """A whole page with a trace in it, opened at ``step`` unless the address names one (``#step=12``)."""
     title = " | ".join(run["title"] for run in data["runs"] if run["title"]) or "a run"
+    return document(title, {title: data}, step=step)
+
+
+def document(title: str, traces: Mapping[str, Any], before: str = "", step: int | None = None) -> str:
+    """A page with one trace, or with several to choose from by their names. ``before``: HTML that stands above."""
     options = {"step": step or 0, "hash": True}
+    names = "".join(f"<option>{html.escape(name)}</option>" for name in traces)
+    choice = f'<p><label>Step through: <select id="which">{names}</select></label></p>' if len(traces) > 1 else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -63,15 +70,17 @@ def page(data: Mapping[str, Any], step: int | None = None) -> str:
 <style>{style("stepper.css")}</style>
 </head>
 <body class="miniapr">
-<main id="stepper"><h1>{html.escape(title)}</h1></main>
+<main id="stepper"><h1>{html.escape(title)}</h1>{before}{choice}</main>
 <noscript>This page needs JavaScript: it draws a run of miniapr, step by step.</noscript>
-<script type="application/json" id="trace">{inline(data)}</script>
+<script type="application/json" id="traces">{inline([*traces.values()])}</script>
 <script type="module">
 {script(*FILES)}
-const element = document.getElementById("stepper");
+const element = document.getElementById("stepper"), which = document.getElementById("which");
 try {{
-  app_js.mount(element, JSON.parse(document.getElementById("trace").textContent), {inline(options)});
-  element.querySelector(".stepper").focus({{ preventScroll: true }});
+  const traces = JSON.parse(document.getElementById("traces").textContent);
+  const app = app_js.mount(element, traces[0], {inline(options)});
+  which?.addEventListener("change", () => app.load(traces[which.selectedIndex], 0, null));
+  if (!which) element.querySelector(".stepper").focus({{ preventScroll: true }});
 }} catch (error) {{
   element.append(`This trace cannot be drawn: ${{error.message}}`);
 }}
