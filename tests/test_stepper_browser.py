@@ -12,6 +12,7 @@ from browser import Seen, chromium
 
 import miniapr
 from miniapr.stepper import Trace
+from miniapr.stepper.page import document
 from miniapr.tasks import Problem, prompt_text
 
 
@@ -28,7 +29,7 @@ def both() -> Trace:
     prompt = bundle.tokenizer.ids(prompt_text(Problem((3, 7, 8), 29)).split())
     traces = []
     for how in ("stitch", "reprefill"):
-        engine = miniapr.Engine(bundle.model, bundle.tokenizer, num_blocks=96)
+        engine = miniapr.Engine(bundle.model, bundle.tokenizer, num_blocks=96, record=True)
         engine.run(miniapr.adaptive(prompt, control, how=how, sampling=miniapr.Sampling(logprobs=5)))
         traces.append(Trace.of(engine, how))
     return traces[0] | traces[1]
@@ -54,6 +55,21 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
         assert not seen.errors
         assert all(url.startswith("file://") for url in seen.requests), seen.requests
         seen.page.close()
+
+
+def test_one_of_several_traces_is_chosen_by_its_name(browser: Any, both: Trace, tmp_path: Path) -> None:
+    file = tmp_path / "several.html"
+    titles = [run["title"] for run in both.runs]
+    one = {run["title"]: {**both.data, "runs": [run]} for run in both.runs}
+    file.write_text(document("two ways", one, before="<p>above</p>"), encoding="utf-8")
+    seen = Seen(browser.new_page())
+    seen.page.goto(file.as_uri())
+    seen.page.locator(".stepper").press("ArrowRight")
+    assert at(seen.page) == 1 and titles[0] in seen.page.locator(".runs").inner_text()
+    seen.page.get_by_label("Step through").select_option(titles[1])
+    assert at(seen.page) == 0 and titles[1] in seen.page.locator(".runs").inner_text()
+    assert not seen.errors and all(url.startswith("file://") for url in seen.requests)
+    seen.page.close()
 
 
 def at(page: Any) -> int:
