@@ -18,8 +18,8 @@ from rich.text import Text
 
 from ..engine.engine import Engine
 from ..methods.budget import Budget
-from ..methods.player import Player
 from ..methods.play import play
+from ..methods.player import Player
 from ..methods.race import Entry, Row, entry, race, seeded
 from ..methods.table import BASELINES
 from ..model.bundle import Bundle
