@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from serving import Running, serving
+from taught import Taught
+from test_methods_calls import demonstrate as demonstrate_calls
 
 import miniapr
 from miniapr.methods.budget import Budget
@@ -18,6 +20,7 @@ from miniapr.remote.client import Call, Server
 from miniapr.remote.engine import RemoteEngine
 from miniapr.remote.joins import NeedsEngine
 from miniapr.tasks.countdown import Problem
+from miniapr.tasks.states import State
 
 PROBLEM = Problem((3, 7, 8), 29)
 
@@ -76,6 +79,38 @@ def test_a_budget_holds_where_tokens_come_in_lumps(bundle: Bundle, tokens: int) 
     outcome = play(engine, METHODS["self-consistency"](PROBLEM, player, budget, width=4), budget)
     engine.close()
     assert outcome is not None and outcome.spent and outcome.costs.decoded == tokens
+
+
+class Scribe(Server):
+    """A server whose model writes what the teacher would; it is told nothing but the text of each branch."""
+
+    def __init__(self, taught: Taught) -> None:
+        super().__init__("http://127.0.0.1:1/v1", "taught")
+        self.taught = taught
+
+    def complete(self, call: Call) -> Iterator[Chunk]:
+        tokenizer, ids = self.taught.tokenizer, list(call.body["prompt"])
+        for _ in range(call.body["max_tokens"]):
+            ids.append(tokenizer.id(self.taught._next(tokenizer.decode(ids).split())))
+            yield Chunk(ids=ids[-1:])
+            if ids[-1] in call.body["stop_token_ids"]:
+                return
+
+
+@pytest.mark.parametrize(("name", "options"), [("apr", {}), ("apr", {"levels": 2}), ("recursive", {})])
+def test_calls_run_on_any_server(name: str, options: dict[str, int]) -> None:
+    """Contexts of their own and messages are ordinary text: the same tree, words and counts as in the engine."""
+    taught = Taught(demonstrate_calls)
+    problem, player, budget = State((8, 7, 3), 29), game_of(taught.bundle).player, Budget(2000)
+    here = taught.play(METHODS[name], player, budget, problem, **options)
+    engine = RemoteEngine(Scribe(taught), taught.tokenizer, 4096)
+    there = play(engine, METHODS[name](problem, player, budget, **options), budget)
+    engine.close()
+    assert there is not None and there.answer == here.answer and player.check and player.check(problem, there.answer)
+    # In order of birth, which follows what comes first: on a server that is chance.
+    assert sorted(thought.text for thought in there.tree) == sorted(thought.text for thought in here.tree)
+    for count in ("decoded", "critical", "resent", "largest_context"):
+        assert getattr(there.costs, count) == getattr(here.costs, count), count
 
 
 def test_what_needs_keys_and_values_is_refused(bundle: Bundle, remote: RemoteEngine) -> None:
