@@ -17,7 +17,7 @@ from miniapr.methods.sequential import sequential
 from miniapr.model.bundle import Bundle
 from miniapr.players import Game, game_of
 from miniapr.players.sorting import Half
-from miniapr.tasks.sorting import Numbers, Sorting, sort
+from miniapr.tasks.sorting import Numbers, Sorting, merge, sort
 from miniapr.tasks.trace import Trace, Words
 from miniapr.tasks.words import CONTROL, LABELS, WORDS
 
@@ -28,6 +28,9 @@ def numbers(count: int, seed: int = 0) -> Numbers:
 
 
 def demonstrate(prompt: Words) -> Trace:
+    if prompt[1] == CONTROL["merge"]:
+        comma = prompt.index(",")
+        return merge([int(word) for word in prompt[2:comma]], [int(word) for word in prompt[comma + 1 : -1]])
     return sort(tuple(map(int, prompt[4:-1])), int(prompt[2]))
 
 
@@ -89,6 +92,20 @@ def test_graph_of_thoughts_aggregates_by_a_join(depth: int, join: str) -> None:
     assert bool(outcome.costs.recomputed) == (join == "reprefill")
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_graph_of_thoughts_as_published_puts_every_thought_in_a_context_of_its_own(depth: int) -> None:
+    engine, game = taught()
+    problem = numbers(30)
+    outcome = engine.play(graph_of_thoughts, game.player, problem=problem, depth=depth, join="message", width=2)
+    assert outcome.answer == Sorting().solve(problem) and outcome.costs.recomputed == 0
+    half = sorted(problem[:15]), sorted(problem[15:])
+    assert f"<bos> <merge> {' '.join(map(str, half[0]))} , {' '.join(map(str, half[1]))} :" in engine.read
+    stitched, other = taught()
+    joined = stitched.play(graph_of_thoughts, other.player, problem=problem, depth=depth, width=2)
+    assert outcome.costs.largest_context < joined.costs.largest_context
+    assert outcome.costs.prefilled > joined.costs.prefilled  # who is given nothing has to be told
+
+
 def test_a_list_that_the_model_does_not_split_is_sorted_in_line() -> None:
     engine, game = taught()
     outcome = engine.play(graph_of_thoughts, game.player, problem=numbers(7), width=2)
@@ -103,7 +120,8 @@ def test_F49_reading_never_fails(nonsense: Bundle, words: list[str]) -> None:  #
     for part in ((5, 3), (7,), Half((5, 3, 1), "left")):
         for name, role in game.player.roles.items():
             role.read(part, text)
-            assert role.ask(part, "9") if name == "split" else name in ("chain", "adaptive") or role.ask(part)
+            more = {"split": ("9",), "apart": (text, "7 x 9")}.get(name, ())
+            assert name in ("chain", "adaptive") or role.ask(part, *more)
 
 
 def test_halves_are_cut_as_the_teacher_cuts_them(nonsense: Bundle) -> None:  # noqa: F811

@@ -48,8 +48,11 @@ def sorting_by_halves(bundle: Bundle, temperature: float = 1.0, levels: int = 3)
             f"these are {len(problem)} of {min(problem)} to {max(problem)}"
         )
 
+    roles = _roles(task, bundle.tokenizer.ids, control)
+    if "merge" not in bundle.about.get("roles", bundle.control):
+        del roles["apart"]
     return Game(
-        Player(name, _roles(task, bundle.tokenizer.ids, control), check, Sampling(temperature=temperature), control),
+        Player(name, roles, check, Sampling(temperature=temperature), control),
         lambda problem: " ".join(map(str, problem)),
         draw,
         _given,
@@ -77,6 +80,10 @@ def _roles(task: Sorting, ids: Callable[..., list[int]], control: Control) -> di
         cut = (len(numbers) + 1) // 2
         return [Half(*half) for half in zip((numbers[:cut], numbers[cut:]), PARTS, strict=True)] if planned else []
 
+    def told(part: Numbers | Half, *answers: str) -> list[int]:
+        """The prompt of a merge that knows the answers of two halves, and nothing else."""
+        return ids(task.merge_prompt(answers, _numbers(part)).split())
+
     def answer(part: Numbers | Half, text: str) -> str | None:
         return task.answer(text, _numbers(part))
 
@@ -86,6 +93,7 @@ def _roles(task: Sorting, ids: Callable[..., list[int]], control: Control) -> di
         "split": Role(lambda part, depth: within(part, min(int(depth), 3)), halves, ends | {control.plan_end}),
         "sort": Role(lambda part: within(part, 0), answer, ends),
         "merge": Role(lambda part: [control.join], answer, ends),
+        "apart": Role(told, lambda part, text: _numbers(part)),
     }
 
 

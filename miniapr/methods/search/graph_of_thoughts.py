@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...engine.branch import Branch
+from ...engine.joins import message
 from ...engine.operations import All, Join, Release, Start
 from ...engine.request import Program
 from ..budget import Budget, Spend, wait_for
@@ -49,13 +50,14 @@ def graph_of_thoughts(
     width    tries of each part and of each merge, of which the best is kept
     depth    how often parts are split again; a part that the model does not split is sorted as it is
     judge    who scores: "exact", the task's verifier, which judges parts as well; or "value", the model
-    join     how an aggregation reads its branches
+    join     how an aggregation reads its branches; "message": every thought is a prompt of its own, as published, and
+             the merge is told the answers of its parts (the player's "apart")
     improve  times that a thought which is not right yet may be improved (the player's "improve")
     """
     require_judge(player, judge, ("exact", "value"))
-    if join not in ("stitch", "stitch_contiguous", "stitch_copied", "reprefill"):
+    if join not in ("stitch", "stitch_contiguous", "stitch_copied", "reprefill", "message"):
         raise ValueError(f"an aggregation reads all its branches: no join for it is called {join!r}")
-    player.require(["improve"] if improve else [])
+    player.require([*(["improve"] if improve else []), *(["apart"] if join == "message" else [])])
     graph = _Graph(player, budget, width, judge, join, improve)
     root = yield Start(graph.ask(problem, depth), player.sampling)
     found = yield from graph.solve(root, problem, depth)
@@ -81,12 +83,14 @@ class _Graph:
         parts = (yield from self.split(branch, part, depth)) if depth else []
         if not parts:
             return (yield from self.generate(branch, part, "sort"))
-        seeds = [self.ask(piece, depth - 1) for piece in parts]
-        branches = yield from fork(branch, seeds)
+        apart = self.join == "message"
+        if apart:
+            parts = [self.player["apart"].read(piece, "") for piece in parts]
+        branches = yield from fork(branch, [self.ask(piece, depth - 1) for piece in parts], 0 if apart else None)
         if not branches:
             return Candidate(None, "")
-        yield All([self.solve(*piece, depth - 1) for piece in zip(branches, parts, strict=True)])
-        return (yield from self.aggregate(branch, branches, part))
+        found = yield All([self.solve(*piece, depth - 1) for piece in zip(branches, parts, strict=True)])
+        return (yield from self.aggregate(branch, branches, part, [one.answer or "" for one in found]))
 
     def ask(self, part: Any, depth: int) -> Sequence[int]:
         """What puts a part that may be divided ``depth`` times."""
@@ -103,10 +107,13 @@ class _Graph:
             return []
         return parts
 
-    def aggregate(self, parent: Branch, branches: Sequence[Branch], part: Any) -> Program:
+    def aggregate(self, parent: Branch, branches: Sequence[Branch], part: Any, answers: Sequence[str]) -> Program:
         """One thought that has read several: a join, and then the merge is written."""
         try:
-            yield Join(parent, branches, self.join, then=self.player["merge"].ask(part))
+            if self.join == "message":
+                yield Join(parent, branches, message(self.player["apart"].ask(part, *answers), keep=0))
+            else:
+                yield Join(parent, branches, self.join, then=self.player["merge"].ask(part))
         except ValueError:  # the context has no room for what the parts wrote
             yield Release(branches)
             return Candidate(None, "")
