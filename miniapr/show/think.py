@@ -142,19 +142,13 @@ def _grown(thought: Thought, all: tuple[Thought, ...], scores: dict[int | None, 
 
 
 def _costs(costs: Costs) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for title in ("decoded", "critical", "prefilled", "again", "reused", "a client sends", "context", "blocks", "ms"):
-        table.add_column(title, justify="right")
-    numbers = (
-        costs.decoded,
-        costs.critical,
-        costs.prefilled,
-        costs.recomputed,
-        costs.reused,
-        costs.resent,
-        costs.largest_context,
-        costs.most_blocks,
-        round(1000 * costs.seconds),
-    )
-    table.add_row(*map(str, numbers))
+    """In words, since not everybody knows the counts; the names are those of a race's columns."""
+    table = Table(box=None, padding=0, pad_edge=False, show_header=False)
+    table.add_column(style="dim", width=9)
+    table.add_column(overflow="fold")
+    again = f"{costs.recomputed} of them again; {costs.reused} reused"
+    table.add_row("Decoded", f"{costs.decoded} tokens in all branches; the critical path is {costs.critical}")
+    table.add_row("Computed", f"{costs.prefilled} tokens prefilled, {again}; a client sends {costs.resent}")
+    held = f"a context of {costs.largest_context} tokens and {costs.most_blocks} blocks"
+    table.add_row("At most", f"{held}; {round(1000 * costs.seconds)} ms in {costs.passes} passes")
     return table
