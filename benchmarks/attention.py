@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from miniapr.ops import AttentionPlan, Operations, PlanBuilder
 
-from . import models
+from . import machine, models
 from .timing import Memory, Rotating, Turn, floor, interleave
 
 Q_HEADS, KV_HEADS, HEAD_DIM, BLOCK = 12, 4, 64, 16  # as in M
@@ -44,7 +44,7 @@ class Case:
 
     def __init__(self, ops: Operations, prefix: int, dtype: torch.dtype) -> None:
         self.ops, self.prefix, self.dtype = ops, prefix, dtype
-        self.layers = max(2, (96 << 20) // kv_bytes(prefix, dtype.itemsize))
+        self.layers = max(2, machine.beyond_caches() // kv_bytes(prefix, dtype.itemsize))
         blocks = prefix // BLOCK
         self.k = torch.randn(self.layers, blocks, KV_HEADS, HEAD_DIM, BLOCK).to(dtype)
         self.v = torch.randn(self.layers, blocks, KV_HEADS, BLOCK, HEAD_DIM).to(dtype)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from miniapr.ops import Operations
 
-from . import models
+from . import machine, models
 from .timing import Memory, Rotating, Turn, floor, interleave
 
 SHAPES = {"down": (768, 2048), "head": (32000, 768)}  # [out, in], as in M
@@ -21,7 +21,7 @@ def measure(dtype: str, ops: Operations, rows: list[int], rounds: int) -> dict[s
     kind, found = models.DTYPES[dtype], []
     for name, (out, width) in SHAPES.items():
         size = out * width * kind.itemsize
-        count = max(2, (128 << 20) // size)
+        count = max(2, machine.beyond_caches() // size)
         plain = [torch.randn(out, width).mul_(width**-0.5).to(kind) for _ in range(count)]
         packed = [models.pack_for(ops, weight) for weight in plain]
         memory = Memory(size, ops=ops, cold=True)

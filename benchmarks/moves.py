@@ -8,7 +8,7 @@ import torch
 
 from miniapr.ops import Operations
 
-from . import models
+from . import machine, models
 from .timing import Memory, Turn, interleave
 
 LAYERS, KV_HEADS, HEAD_DIM, BLOCK = 12, 4, 64, 16  # as in M
@@ -21,7 +21,7 @@ class Region:
     def __init__(self, ops: Operations, tokens: int, dtype: torch.dtype) -> None:
         self.ops, self.count = ops, tokens // BLOCK
         self.bytes = 2 * LAYERS * tokens * KV_HEADS * HEAD_DIM * dtype.itemsize
-        self.places = 2 * max(1, (128 << 20) // self.bytes)  # stretches of ``count`` blocks: an even number
+        self.places = 2 * max(1, machine.beyond_caches() // self.bytes)  # stretches of ``count`` blocks: an even number
         blocks = self.places * self.count
         self.k = torch.randn(LAYERS, blocks, KV_HEADS, HEAD_DIM, BLOCK).to(dtype)
         self.v = torch.randn(LAYERS, blocks, KV_HEADS, BLOCK, HEAD_DIM).to(dtype)

@@ -106,7 +106,6 @@ class Rotating:
 
 CEILINGS = ("read", "copy")
 TURNS = 2  # of each way of reading or copying, in a round
-MANY = 256 << 20  # bytes: more than most caches hold
 WIDTH = 1024  # of the weight that is read by a product
 
 
@@ -118,14 +117,19 @@ class Memory:
     reading takes its turns, that of ``ops`` among them (a product with one row reads a whole weight), and the fastest
     counts.
 
-    cold   take other bytes each time, over ``MANY`` in all: for a contestant whose data come from memory
+    cold   take other bytes each time, more than caches hold in all: for a contestant whose data come from memory
     name   tells several apart in the same rounds
     """
 
     def __init__(
-        self, size: int = MANY, device: str = "cpu", ops: Operations | None = None, cold: bool = False, name: str = ""
+        self,
+        size: int = 256 << 20,
+        device: str = "cpu",
+        ops: Operations | None = None,
+        cold: bool = False,
+        name: str = "",
     ) -> None:
-        self.size, self.name, count = size, name, max(1, MANY // size) if cold else 1
+        self.size, self.name, count = size, name, max(1, machine.beyond_caches() // size) if cold else 1
         sources = [torch.ones(size // 4, device=device) for _ in range(count)]
         self.source, self.target = sources[0], torch.empty_like(sources[0])
         self._readers: dict[str, Turn] = {
