@@ -15,11 +15,18 @@ import torch
 from helpers import make_engine, thought
 from hypothesis import given, settings
 from programs import Scenario, run, scenarios
+from taught import Taught
+from test_methods_calls import demonstrate as called
+from test_methods_sorting import demonstrate as sorted_by_halves
 
 from miniapr.engine.engine import Engine
+from miniapr.methods.budget import Budget
+from miniapr.methods.table import METHODS
 from miniapr.ops import reference
+from miniapr.players import game_of
 from miniapr.stepper import Trace
 from miniapr.stepper.page import STATIC
+from miniapr.tasks.states import State
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="no node: the stepper's script cannot be run")
 
@@ -90,3 +97,20 @@ def test_its_counters_are_the_engines_own(how: str) -> None:
     names = ("decoded", "prefilled", "recomputed", "reused", "bytes_moved", "keys_shifted")
     assert {name: found[name] for name in names} == {name: getattr(cost, name) for name in names}
     assert found["passes"] == cost.steps and found["critical"] == request.branches[0].critical
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("multiverse", {"join": "stitch"}), ("multiverse", {"join": "reprefill"}), ("apr", {}), ("recursive", {})],
+)
+def test_what_nests_is_drawn_and_counted_at_any_depth(method: str, options: dict[str, Any]) -> None:
+    """Blocks in blocks; calls in calls, whose contexts are their own and whose messages cut a history short."""
+    problem = (17, 4, 88, 23, 61, 9, 42, 75, 30, 56, 12, 99, 3, 68, 35, 81, 5) if options else State((8, 7, 3), 29)
+    engine = Taught(sorted_by_halves if options else called, num_blocks=1000)
+    game = game_of(engine.bundle, task="sorting" if options else "countdown")
+    with watched() as seen:
+        outcome = engine.play(METHODS[method], game.player, Budget(400), problem, **options)
+    found = states(Trace.of(engine))
+    assert {step: drawn for step, drawn in found["told"].items() if drawn != seen[int(step)][1]} == {}
+    for name in ("decoded", "critical", "prefilled", "recomputed", "reused"):
+        assert found["counters"][name] == getattr(outcome.costs, name), name

@@ -28,6 +28,7 @@ class Event:
     computed             span, ``start``, ``stop``: keys and values went to ``blocks``; branch, if its open span
     decoded              branch, token, text, logprob, alternatives [(token, logprob, text), ...]
     stopped              branch, reason
+    waited               branch, whose next token others had to come before: ``critical``, how many now
     forked               branch, children [{branch, ...}, ...], position, ``reused`` tokens
     copied               span, a copy of span ``source`` in ``blocks``, its keys turned by ``turn``; position, tokens
     joined               branch, parent, children, how, recomputed, reused, bytes_moved, keys_shifted, seconds, ...

@@ -11,7 +11,7 @@ from typing import Any
 from ..engine.branch import Branch
 from ..engine.operations import All, Extend, Start
 from ..engine.request import Operation, Program
-from .budget import Budget, Spend, wait_for
+from .budget import Budget, Spend, Wait
 from .method import SERVER, method
 from .outcome import Candidate, Outcome
 from .player import Player
@@ -79,7 +79,7 @@ def asyncthink(problem: Any, player: Player, budget: Budget, width: int = 2, act
                 number = action.number
                 yield Until(lambda number=number: number in desk.returned)  # type: ignore[misc]
                 worker, words = desk.returned[number]
-                wait_for([branch], [worker])
+                yield Wait([branch], [worker])
                 try:
                     yield Extend(branch, player["returned"].ask(problem, str(number), words))
                 except ValueError:  # the context has no room for it
@@ -95,7 +95,7 @@ def asyncthink(problem: Any, player: Player, budget: Budget, width: int = 2, act
                 return
             number, query, organizer = desk.waiting.popleft()
             worker = yield Start(role.ask(problem, query), player.greedy)
-            wait_for([worker], [organizer, *last])  # it was asked by then, and its agent was free
+            yield Wait([worker], [organizer, *last])  # it was asked by then, and its agent was free
             (done,) = yield Spend([worker], role, budget, cut=lambda running: running if desk.closed else ())
             desk.returned[number] = worker, str(role.read(problem, done.text))
             last = [worker]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..engine.branch import Branch, Limits, Tree
 from ..engine.operations import Decode
-from ..engine.request import Machine
+from ..engine.request import Machine, Operation
 from .admission import Admission, affordable
 
 if TYPE_CHECKING:
@@ -102,9 +102,17 @@ class Spend(Decode):
             self._machine.log.emit("stopped", self._tree, branch, reason=reason)
 
 
-def wait_for(branches: Iterable[Branch], others: Iterable[Branch]) -> None:
+@dataclass
+class Wait(Operation):
     """What ``branches`` do next was decided from what all of ``others`` wrote: their critical paths go on from the
     longest of these. A fork and a join see to this themselves; a search that chooses must say so."""
-    longest = max((branch.critical for branch in others), default=0)
-    for branch in branches:
-        branch.critical = max(branch.critical, longest)
+
+    branches: Iterable[Branch]
+    others: Iterable[Branch]
+
+    def begin(self, machine: Machine, tree: Tree) -> None:
+        longest = max((branch.critical for branch in self.others), default=0)
+        for branch in self.branches:
+            if branch.critical < longest:
+                branch.critical = longest
+                machine.log.emit("waited", tree, branch, critical=longest)

@@ -26,7 +26,7 @@ from ..engine.branch import Branch
 from ..engine.joins import message
 from ..engine.operations import All, Join, Release, Start
 from ..engine.request import Program
-from .budget import Budget, Spend, wait_for
+from .budget import Budget, Spend, Wait
 from .judges import best
 from .method import SERVER, method
 from .moves import fork, rewrite
@@ -148,7 +148,7 @@ class _Frames:
             return (yield All([self.answer(child, part, level) for child, part in called])) if called else []
         returned: list[str] = []
         for number, (child, part) in enumerate(called):
-            wait_for([child], [one for one, _ in called[:number]])
+            yield Wait([child], [one for one, _ in called[:number]])
             returned.append((yield from self.answer(child, part, level)))
         return returned
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..engine.branch import Branch
 from ..engine.request import Program
-from .budget import Budget, Spend, wait_for
+from .budget import Budget, Spend, Wait
 from .judges import MEASURES, confidences, percentile, trace_confidence, vote
 from .method import ENGINE, method
 from .outcome import Outcome
@@ -79,7 +79,7 @@ def _vote(
     if late:
         lows = [trace_confidence(_sure(branch), "lowest", window) for branch in branches[:width]]
         bar = percentile(lows, 100 - keep)
-        wait_for(late, branches[:width])
+        yield Wait(late, branches[:width])
         ended += yield Spend(late, role, budget, cut=lambda running: _below(running, bar, window))
     heard = [branch for branch, done in zip(branches, ended, strict=True) if done.finish != "cut"]
     weights = [trace_confidence(_sure(branch), measure, window) for branch in heard]

@@ -13,7 +13,7 @@ from typing import Any
 from ..engine.branch import Branch
 from ..engine.operations import All, Release, Start
 from ..engine.request import Program
-from .budget import Budget, Spend, wait_for
+from .budget import Budget, Spend, Wait
 from .judges import likelihood
 from .moves import fork
 from .player import Player, State, written
@@ -81,11 +81,11 @@ def ask(
     if not about or not budget.left(about[0].request):
         return []
     root = yield Start(player[role].ask(problem, *texts), player.greedy if times == 1 else player.sampling)
-    wait_for([root], about)
+    yield Wait([root], about)
     asked = [root]
     if times > 1:
         asked = (yield from fork(root, times)) or [root]
     ended = yield Spend(asked, player[role], budget)
-    wait_for(about, asked)
+    yield Wait(about, asked)
     yield Release([root])
     return [player[role].read(problem, done.text) for done in ended if done.tokens]

@@ -12,7 +12,7 @@ from typing import Any
 from ..engine.branch import Branch
 from ..engine.operations import Extend, Join, Release, Start
 from ..engine.request import Program
-from .budget import Budget, Spend, wait_for
+from .budget import Budget, Spend, Wait
 from .judging import ask
 from .method import ENGINE, method
 from .moves import fork
@@ -49,7 +49,7 @@ def skeleton_of_thought(problem: Any, player: Player, budget: Budget, width: int
     role, branches = player["point"], list[Branch]()
     for number, point in enumerate(points, start=1):
         branches.append((yield Start(role.ask(problem, done.text, str(number), point), player.greedy)))
-    wait_for(branches, [outline])
+    yield Wait(branches, [outline])
     written = yield Spend(branches, role, budget)
     said = (str(role.read(problem, one.text)) for one in written)
     lines = zip(points, said, strict=True)

@@ -45,6 +45,7 @@ KINDS: dict[str, dict[str, Rule]] = {
     "computed": {"span": whole, "start": whole, "stop": whole, "blocks": listed(whole)},
     "decoded": {"token": whole, "text": text, "logprob": number},
     "stopped": {"reason": text},
+    "waited": {"critical": whole},
     "forked": {"children": listed(record(branch=whole, **GROWN)), "position": whole},
     "copied": SPAN | {"source": whole, "turn": whole, "blocks": listed(whole)},
     "joined": GROWN
@@ -61,9 +62,10 @@ KINDS: dict[str, dict[str, Rule]] = {
     "pool": {"refs": lambda x: isinstance(x, dict) and all(k.isdigit() and whole(n) for k, n in x.items())},
 }
 OPTIONAL: dict[str, Rule] = {"alternatives": listed(row(whole, number, text))}
-OF_A_BRANCH = frozenset(
-    ["started", "cached", "extended", "sealed", "decoded", "stopped", "forked", "joined", "merged", "released"]
-)  # fmt: skip
+OF_A_BRANCH = frozenset([
+    "started", "cached", "extended", "sealed", "decoded", "stopped", "waited", "forked", "joined", "merged",
+    "released",
+])  # fmt: skip
 ABOUT: dict[str, Rule] = {
     "texts": lambda x: isinstance(x, dict) and all(map(text, x.values())),
     "block_size": lambda x: whole(x) and x > 0,

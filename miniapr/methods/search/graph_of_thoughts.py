@@ -18,7 +18,7 @@ from ...engine.branch import Branch
 from ...engine.joins import message
 from ...engine.operations import All, Join, Release, Start
 from ...engine.request import Program
-from ..budget import Budget, Spend, wait_for
+from ..budget import Budget, Spend, Wait
 from ..judging import require_judge, scores
 from ..method import ENGINE, method
 from ..moves import fork, rewrite
@@ -127,7 +127,7 @@ class _Graph:
         yield Spend(tries, self.player[role], self.budget)
         found = yield from self.score(tries, part, role)
         first = max(range(len(tries)), key=lambda i: found[i].score)
-        wait_for([tries[first]], tries)
+        yield Wait([tries[first]], tries)
         yield Join(branch, [tries[first]], "select")
         return (yield from self.improve(branch, part, found[first]))
 
@@ -159,6 +159,6 @@ class _Graph:
                 best = Candidate(answer, text, score, branch.id)
                 yield Join(branch, [better], "select")
             else:
-                wait_for([branch], [better])
+                yield Wait([branch], [better])
                 yield Release([better])
         return best

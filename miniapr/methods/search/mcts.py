@@ -9,7 +9,7 @@ from typing import Any
 from ...engine.branch import Branch
 from ...engine.operations import All, Release, Start
 from ...engine.request import Program
-from ..budget import Budget, Spend, wait_for
+from ..budget import Budget, Spend, Wait
 from ..judges import best
 from ..judging import require_judge, scores
 from ..method import method
@@ -87,7 +87,7 @@ class _Search:
         done: list[Branch] = []
         for _ in range(iterations):
             leaves = ask(self.root, width, policy, weight)
-            wait_for([leaf.what.branch for leaf in leaves], done)  # the choice waited for all that was told before
+            yield Wait([leaf.what.branch for leaf in leaves], done)  # the choice waited for all that was told before
             found = yield All([self._look(leaf) for leaf in leaves])
             for leaf, value in zip(leaves, found, strict=True):
                 tell(leaf, value)
@@ -122,7 +122,7 @@ class _Search:
         yield Spend(lines, self.player["chain"], self.budget)
         found = yield from self._scores(self.judge, lines, "chain")
         self.ends += [self.player.candidate(self.problem, *scored) for scored in zip(lines, found, strict=True)]
-        wait_for([branch], lines)
+        yield Wait([branch], lines)
         yield Release(lines)
         return sum(found) / len(found)
 

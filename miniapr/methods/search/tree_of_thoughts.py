@@ -10,7 +10,7 @@ from typing import Any
 from ...engine.branch import Branch
 from ...engine.operations import Start
 from ...engine.request import Program
-from ..budget import Budget, wait_for
+from ..budget import Budget, Wait
 from ..judges import best
 from ..judging import require_judge, scores
 from ..method import method
@@ -65,7 +65,7 @@ def tree_of_thoughts(
         frontier = [thought for thought in kept if not thought.state.final]
         if not frontier:
             break
-        wait_for([thought.branch for thought in frontier], [thought.branch for thought in grown])
+        yield Wait([thought.branch for thought in frontier], [thought.branch for thought in grown])
     return _outcome(root, ended, evaluate, budget)
 
 
@@ -97,7 +97,7 @@ def tree_of_thoughts_dfs(
             return True
         if not left or not budget.left(thought.branch.request):
             return False
-        wait_for([thought.branch], visited)  # what was tried before it was in its way
+        yield Wait([thought.branch], visited)  # what was tried before it was in its way
         grown = yield from growing.grow([thought])
         yield from _judge(growing, grown, evaluate, times)
         visited.extend(child.branch for child in grown)

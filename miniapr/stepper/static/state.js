@@ -118,6 +118,9 @@ const APPLY = {
     state.counters.critical = Math.max(state.counters.critical, branch.critical);
   },
   stopped() {},
+  waited(state, e) {
+    state.branches.get(e.branch).critical = e.data.critical; // its next token comes after theirs
+  },
   forked(state, e) {
     for (const child of e.data.children) if (!state.branches.has(child.branch)) born(state, child.branch, e.branch, child);
     state.counters.reused += e.data.reused ?? 0;
