@@ -64,13 +64,15 @@ def share(wanted: Sequence[int], rows: int) -> list[int]:
 
 def affordable(running: Sequence[Branch], left: int, length: int) -> int:
     """How many of the branches, in order, ``left`` tokens bring to their end: one at least. A branch is expected to
-    take as many tokens as those of its tree did that have ended by themselves; before any has, ``length``."""
+    take as many tokens as those of its tree did that have ended by themselves; before any has, ``length``; and one that
+    has taken more, as many again."""
     ended = [len(b.generated) for b in running[0].request.branches if b.completion and b.completion.finish == "stop"]
     expected = round(statistics.mean(ended)) if ended else length
     count = 0
     for branch in running:
         assert branch.goal
-        left -= max(1, expected - (len(branch.generated) - branch.goal.begun))
+        taken = len(branch.generated) - branch.goal.begun
+        left -= expected - taken if taken < expected else max(1, taken)
         if left < 0 and count:
             break
         count += 1

@@ -43,11 +43,11 @@ def self_consistency(problem: Any, player: Player, budget: Budget, width: int = 
     joins="vote",
     needs=("chain",),
 )
-def budget_aware(problem: Any, player: Player, budget: Budget, width: int = 8, length: int = 32) -> Program:
+def budget_aware(problem: Any, player: Player, budget: Budget, width: int = 8, length: int = 64) -> Program:
     """Self-consistency that does not begin what it cannot end: where eight tries would all be cut short, three are
     written out and vote (ours; the width of a step as in TAPER, arXiv 2605.06914, with the budget as its bound).
 
-    length  tokens that a try is expected to take, until the first has ended
+    length  tokens that a try is expected to take, until the first has ended. Too much only makes others wait for it
     """
     return (yield from _vote(problem, player, replace(budget, length=length), width))
 
