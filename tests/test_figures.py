@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from miniapr.methods.budget import Budget
 from miniapr.tasks import roles
 from miniapr.tasks.countdown import Problem, Ranges, split_of
 from miniapr.tasks.states import State
@@ -16,9 +18,11 @@ from miniapr.tasks.words import build_tokenizer
 from miniapr.train import evaluate
 from miniapr.train.config import TrainConfig
 from miniapr.train.export import export
-from miniapr.train.figures import Examined, drawn, figures, quotient, share
-from miniapr.train.roles import Recipe
+from miniapr.train.figures import Examined, drawn, figures
+from miniapr.train.roles import Recipe, Shares
 from miniapr.train.sft import train
+from miniapr.train.shares import quotient, share
+from miniapr.train.sorting_figures import sorting_figures
 
 SIZES = {"hidden_size": 16, "intermediate_size": 24, "layers": 1, "heads": 2}
 TINY = TrainConfig(tokens=60_000, batch_tokens=600, chunk_size=8, roles=Recipe(), **SIZES)
@@ -66,6 +70,18 @@ def test_a_model_that_knows_nothing_gets_figures_in_every_role(untrained: Path) 
     assert json.loads(json.dumps(report)) == report
     assert {"adaptive", "chain", "value", "propose", "spawn"} < report.keys()
     assert report["adaptive"]["right"]["stitch"]["share"] == report["chain"]["pass@1"]["ratio"] == 0.0
+
+
+def test_a_model_that_sorts_gets_figures_by_length_and_level(tmp_path: Path) -> None:
+    shares = Shares(**{role: float(role in ("sort", "merge")) for role in asdict(Shares())})
+    export(train(replace(TINY, roles=Recipe(shares)), tmp_path, say=lambda _: None, stop_after=1), tmp_path, "a test")
+    report = sorting_figures(tmp_path, count=2, lengths=(8, 16), budget=Budget(tokens=30))
+    assert list(report["8 numbers"]) == ["in line"] and list(report["16 numbers"]) == ["in line", "forked in 1"]
+    row = report["16 numbers"]["forked in 1"]
+    assert row["right"]["share"] == 0 and row["errors"] > 0 and row["tokens"] <= 30
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("miniapr.train.figures.sorting_figures", lambda folder, count, split, seed: {"asked": count})
+        assert figures(tmp_path, count=3)["asked"] == 3
 
 
 def test_evaluating_a_model_with_roles_gives_the_figures_of_each_split(untrained: Path) -> None:

@@ -153,6 +153,7 @@ def test_lists_are_shown_too_and_none_that_is_held_out() -> None:
             numbers = tuple(map(int, words[4 : words.index(":")]))
             assert split_of_list(numbers) == "train"
     assert source.about["roles"] == ["sort", "merge"]
+    assert source.about["task"] == "sorting" and "ranges" not in source.about
 
 
 def test_without_four_numbers_no_role_has_any() -> None:

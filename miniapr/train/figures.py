@@ -1,4 +1,4 @@
-"""Held-out figures of a model that knows the roles of Countdown, each with its interval.
+"""Held-out figures of a model that knows roles, each with its interval: those of Countdown here.
 
 Run as ``python -m miniapr.train.figures FOLDER``. All goes through the engine, so what is measured is what a user gets.
 Problems are those of a split that no training run sees; solvable ones, distinct, from a seed.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import statistics
 from collections.abc import Callable, Sequence
@@ -33,32 +32,11 @@ from ..tasks.task import Split
 from ..tasks.terse import Countdown
 from ..tasks.vocabulary import MISS, Vocabulary
 from ..tasks.words import CONTROL, build_tokenizer
+from .shares import quotient, share
+from .sorting_figures import sorting_figures
 
 JOINS = ("stitch", "reprefill", "stitch_contiguous")
 END = CONTROL["eos"]
-
-
-def share(right: Sequence[bool]) -> dict[str, float | int] | None:
-    """How many of how many, as a share with its 95 % interval (Wilson 1927); None of nothing."""
-    n = len(right)
-    if not n:
-        return None
-    p, z = sum(right) / n, 1.96
-    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = ((middle + sign * half) / (1 + z * z / n) for sign in (-1, 1))
-    return {"share": round(p, 4), "low": round(max(0.0, low), 4), "high": round(min(1.0, high), 4), "n": n}
-
-
-def quotient(over: Sequence[float], under: Sequence[float]) -> dict[str, float | int] | None:
-    """The sum of the one by the sum of the other, with its 95 % interval over problems (the delta method); None of
-    fewer than two. By ones it is a mean."""
-    n = len(over)
-    if n < 2:
-        return None
-    ratio = sum(over) / sum(under)
-    off = math.sqrt(sum((a - ratio * b) ** 2 for a, b in zip(over, under, strict=True)) / (n * (n - 1)))
-    half = 1.96 * off / statistics.mean(under)
-    return {"ratio": round(ratio, 4), "low": round(ratio - half, 4), "high": round(ratio + half, 4), "n": n}
 
 
 class Examined:
@@ -203,6 +181,8 @@ def figures(
     """The figures of every role that the model has, on the same problems of the ranges that it was trained on; no text
     gets longer than ``longest`` tokens. Raises ValueError for a folder that does not say them."""
     said = read_json(folder / "miniapr.json")
+    if said.get("task") == "sorting":
+        return {"split": split, "seed": seed, "problems": count} | sorting_figures(folder, count, split, seed)
     try:
         known, ranges = set(said["roles"]), Ranges(**said["ranges"])
         four = Ranges(**said["ranges_of_four"]) if "ranges_of_four" in said else None

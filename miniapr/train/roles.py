@@ -108,10 +108,13 @@ class Roles:
     def about(self) -> dict[str, Any]:
         recipe = self.recipe
         known = [role for role, share in asdict(recipe.shares).items() if share]
+        said = {"format": "terse", "roles": known, "control": CONTROL, "limit": LIMIT}
+        if set(known) <= set(Sorting().roles):
+            return {"task": "sorting", **said}
         ranges = {"ranges": asdict(recipe.ranges)}
         if recipe.four:
             ranges["ranges_of_four"] = asdict(recipe.ranges_of_four)
-        return {"task": "countdown", "format": "terse", "roles": known, "control": CONTROL, "limit": LIMIT, **ranges}
+        return {"task": "countdown", **said, **ranges}
 
     def __call__(self, rng: random.Random) -> Packed:
         (role,) = rng.choices(self._roles, self._shares)
