@@ -24,6 +24,7 @@ from miniapr.methods.calls import apr, recursive
 from miniapr.methods.grammar import Control, read_plan
 from miniapr.methods.method import Method, method
 from miniapr.methods.outcome import Outcome
+from miniapr.methods.play import play
 from miniapr.methods.player import Player, Role, State
 from miniapr.methods.skeleton import read_points
 from miniapr.methods.table import METHODS
@@ -157,7 +158,9 @@ def hostile_game(script: Hostile, task: str) -> tuple[Scripted, Player]:
 
 def test_as_deep_as_the_budget_lets_it_and_no_deeper() -> None:
     engine, player = of_all_roles(nest)
-    outcome = engine.play(multiverse, player, Budget(400), "p", width=1)
+    budget = Budget(400)
+    outcome = play(engine, multiverse("p", player, budget, width=1), budget)
+    assert outcome is not None
     levels = {0: 0}
     for thought in outcome.tree[1:]:
         assert thought.parent is not None
@@ -168,7 +171,10 @@ def test_as_deep_as_the_budget_lets_it_and_no_deeper() -> None:
 @pytest.mark.parametrize("calls", [apr, recursive])
 def test_frames_as_deep_as_the_budget_lets_them(calls: Method) -> None:
     engine, player = of_all_roles(cycle(WORDS["plan"], "a", WORDS["plan_end"]), num_blocks=4000)
-    defined(engine.play(calls, player, budget := Budget(300), "p", levels=100, width=1), budget)
+    budget = Budget(300)
+    outcome = play(engine, calls("p", player, budget, levels=100, width=1), budget)
+    assert outcome is not None and len(outcome.tree) > 60
+    defined(outcome, budget)
 
 
 def test_plans_of_ten_thousand_items_are_cut_and_told() -> None:

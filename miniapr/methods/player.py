@@ -8,7 +8,7 @@ A method knows no task and a task knows no method; what they say to each other g
     propose   the text so far                  steps to go on with, as lists of tokens
     value     the text so far                  how good it looks: 0 (hopeless) to 1 (sure)
     vote      the texts, one each              the number of the best, None for an invalid vote
-    skeleton, point, split, sort, merge, improve: see the methods that need them
+    skeleton, point, split, sort, merge, apart, improve, parent, child, call, ...: see the methods that need them
 """
 
 from __future__ import annotations
