@@ -86,9 +86,11 @@ def of_all_roles(script: Hostile, **options: Any) -> tuple[Scripted, Player]:
         ("chain", "point", "expand", "conclude", "sort", "merge", "improve", "parent", "child"), plain
     )
     roles = {name: make(name) for name, make in texts.items()}
-    roles |= {name: plain(name) for name in ("adaptive", "paths", "worker", "returned", "counted")}
+    more = ("adaptive", "paths", "worker", "returned", "counted", "thinker", "nudge", "finish", "path", "summary")
+    roles |= {name: plain(name) for name in more}
     roles |= {
         "step": plain("step", stands, most=3),
+        "teammate": plain("teammate", stands, most=5),
         "propose": plain("propose", lambda problem, text: [engine.words.encode(word) for word in text.split()]),
         "value": plain("value", lambda problem, text: float(len(text) % 2)),
         "vote": plain("vote", lambda problem, text: len(text) % 3),
