@@ -28,11 +28,12 @@ FAMILY = (multiverse, threadweaver, parallel_r1, npr)
 def lines(*texts: str) -> Any:
     """A script that goes on with the first of these texts that begins like what it is shown, if any does."""
 
+    known = [text.split() for text in texts]
+
     def script(words: list[str]) -> str:
-        for text in texts:
-            known = text.split()
-            if known[: len(words)] == words and len(known) > len(words):
-                return known[len(words)]
+        for text in known:
+            if len(text) > len(words) and text[: len(words)] == words:
+                return text[len(words)]
         return WORDS["eos"]
 
     return script
@@ -135,6 +136,17 @@ def test_a_thread_cut_short_is_closed_and_ends_threadweaver() -> None:
     cut = Player("a planner", roles, control=player.control)
     outcome = engine.play(threadweaver, cut)
     assert outcome.answer is not None and outcome.answer.endswith("<thread> b b y y <thread_end> <join>")
+
+
+def test_the_same_weights_go_on_in_line_where_no_more_plans_are_followed() -> None:
+    """ThreadWeaver's hybrid: what was a fork is text, written by one branch."""
+    whole = f"{PLAN} {ONE} {TWO} {REST}"
+    _, outcome = run(threadweaver, whole, blocks=0)
+    assert outcome.answer == whole.removeprefix("think ").removesuffix(" <eos>")
+    assert len(outcome.tree) == 1 and outcome.costs.critical == outcome.costs.decoded == len(whole.split()) - 1
+    again = whole.replace("<eos>", f"{PLAN.removeprefix('think ')} {ONE} {TWO} <join> then <eos>")
+    _, once = run(threadweaver, again, f"{PLAN} {ONE}", f"{PLAN} {TWO}", blocks=1)
+    assert once.answer == again.removeprefix("think ").removesuffix(" <eos>") and len(once.tree) == 3
 
 
 def test_the_plan_of_a_model_without_a_word_between_items() -> None:

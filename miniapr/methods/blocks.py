@@ -62,10 +62,16 @@ def multiverse(problem: Any, player: Player, budget: Budget, width: int = 24, jo
 
 
 @method("threadweaver", joins="reprefill", where=SERVER, paper="Lian et al. 2025, arXiv 2512.07843", **PLANS)
-def threadweaver(problem: Any, player: Player, budget: Budget, width: int = 24, join: str = "reprefill") -> Program:
-    """The client of a completions server: threads are requests, and the text of all is prefilled again. One level, at
-    most 32 plans; a thread that is cut short is closed, and ends the whole after its join."""
-    return (yield from _write(problem, player, budget, Rules(join, width, nested=False, blocks=32, whole=True)))
+def threadweaver(
+    problem: Any, player: Player, budget: Budget, width: int = 24, blocks: int = 32, join: str = "reprefill"
+) -> Program:
+    """The client of a completions server: threads are requests, and the text of all is prefilled again. One level; a
+    thread that is cut short is closed, and ends the whole after its join.
+
+    blocks  plans that are followed, one after the other. After them, and with 0 from the beginning, the same weights go
+            on in line and plans and threads are text: the hybrid that was published
+    """
+    return (yield from _write(problem, player, budget, Rules(join, width, nested=False, blocks=blocks, whole=True)))
 
 
 @method(
@@ -111,16 +117,19 @@ class _Line:
         assert player.control
         self.control, self.budget, self.rules = player.control, budget, rules
         self.opening = self.control.plan if rules.paths else self.control.plan_end
-        closing = frozenset((self.control.thread_end, self.control.eos))
-        self.text = replace(role, ends=closing)
-        self.forking = replace(role, ends=closing | {self.opening})
+        self.base = role
+
+    def role(self, branch: Branch, follows: bool) -> Role:
+        """How a branch writes: to the end of its text, a thread's or the whole; if plans are followed, to the next."""
+        ends = {self.control.eos, self.control.thread_end} if branch.depth else {self.control.eos}
+        return replace(self.base, ends=frozenset(ends | {self.opening} if follows else ends))
 
     def write(self, branch: Branch) -> Program:
         """To the end. Gives whether it came there by itself."""
         blocks = 0
         while True:
             follows = (self.rules.nested or not branch.depth) and blocks != self.rules.blocks
-            (done,) = yield Spend([branch], self.forking if follows else self.text, self.budget)
+            (done,) = yield Spend([branch], self.role(branch, follows), self.budget)
             if done.finish != "stop" or branch.tokens[-1] != self.opening or not follows:
                 return done.finish == "stop"
             blocks += 1
