@@ -56,11 +56,7 @@ class Rules:
     calls: int = 32
 
 
-@method(
-    "apr",
-    paper="Pan et al. 2025, arXiv 2504.15466",
-    **ROW,
-)
+@method("apr", paper="Pan et al. 2025, arXiv 2504.15466", **ROW)
 def apr(
     problem: Any, player: Player, budget: Budget, width: int = 24, levels: int = 1, children: int | None = None
 ) -> Program:
@@ -153,5 +149,7 @@ class _Frames:
         return returned
 
     def answer(self, child: Branch, part: Any, level: int) -> Program:
+        """Of a child that has none: nothing, in words."""
         text = yield from self.write(child, part, level)
-        return str(self.player[self.kind(level)].read(part, text))
+        found = self.player[self.kind(level)].read(part, text)
+        return "" if found is None else str(found)
