@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from test_methods_sampled import player_of, script
 
 from miniapr.engine.engine import Engine
 from miniapr.methods.budget import Budget
+from miniapr.methods.method import Method
 from miniapr.methods.outcome import Costs, Outcome
 from miniapr.methods.race import Row, entry, frontier, race, wilson
 from miniapr.methods.table import BASELINES, METHODS
@@ -27,6 +29,7 @@ from miniapr.stepper import Trace
 PLAYED = (*BASELINES, "early-cancel", "deepconf", "deepconf-online", "multiverse", "threadweaver", "npr")
 
 DOCS = Path(__file__).parents[1] / "docs"
+SOURCE = Path(inspect.getfile(Method)).parent
 OWN = re.findall(r"```python\n(.*?)```", DOCS.joinpath("methods.md").read_text("utf-8"), re.DOTALL)[0]
 
 
@@ -37,6 +40,18 @@ def test_methods_lists_all_with_what_they_are(run: Run) -> None:
     assert {"name", "needs", "join", "paper", "where", "about", "options"} <= rows[0].keys()
     code, out, _ = run("methods")
     assert code == 0 and len(out.splitlines()) == len(METHODS) + 3  # a line each, at 80 columns
+
+
+def test_the_documentation_has_a_row_for_every_method_and_names_its_page() -> None:
+    table = DOCS.joinpath("methods.md").read_text("utf-8").partition("## The methods")[2].partition("**Where")[0]
+    pages: dict[str, str] = {}
+    for row in re.findall(r"^\| `.*\|$", table, re.MULTILINE):
+        first, *_, last = row.strip("|").split("|")
+        pages |= dict.fromkeys(re.findall(r"`([^`]*)`", first), last)
+    assert pages.keys() == METHODS.keys()
+    for name, method in METHODS.items():
+        page = Path(method.play.__code__.co_filename).relative_to(SOURCE).with_suffix("").as_posix()
+        assert f"`{page}`" in pages[name], name
 
 
 def test_methods_says_all_of_one(run: Run) -> None:
