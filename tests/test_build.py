@@ -32,11 +32,14 @@ def edited(file: Path, old: str, new: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sources in a folder with a space in its name, compiled once without an edit."""
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Sources in a folder with a space in its name, compiled once without an edit, and hardly optimised: nothing here
+    is about speed."""
     folder = kernels.sources(tmp_path_factory.mktemp("learner") / "my kernels")
-    kernels.build(folder)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINIAPR_CXX_FLAGS", "-O1")
+        kernels.build(folder)
+        yield folder
 
 
 def written(backend: ops.Operations) -> torch.Tensor:
@@ -54,7 +57,8 @@ def test_an_edit_is_what_runs_beside_the_installed_kernels(copy: Path) -> None:
     assert (written(idle) == 0).all()
     assert torch.equal(written(before), written(installed))  # an earlier build stays what it was
     case = make_case(Shape(torch.float32, 16, 16, rows=6, seed=3))  # one plan through several builds
-    assert torch.equal(case.run(idle), case.run(installed)) and torch.equal(case.run(idle), case.run(before))
+    assert torch.equal(case.run(idle), case.run(before))
+    torch.testing.assert_close(case.run(idle), case.run(installed))
     assert torch.equal(written(kernels.build(copy)), written(installed))
 
 
@@ -68,9 +72,8 @@ def test_only_what_changed_is_compiled(copy: Path) -> None:
     assert compiled() == set()
     with edited(copy / "write_kv.cpp", "namespace {", "\nnamespace {"):
         assert compiled() == {"write_kv.cpp.o"}
-    with edited(copy / "copies.h", "#pragma once", "#pragma once\n"):  # a header: all that include it
-        changed = compiled()
-    assert {"write_kv.cpp.o", "copy_blocks.cpp.o", "bindings.cpp.o"} <= changed and "isa_avx2.cpp.o" not in changed
+    with edited(copy / "indices.h", "#pragma once", "#pragma once\n"):  # a header: all that include it
+        assert compiled() == {"write_kv.cpp.o", "copy_blocks.cpp.o", "shift_keys.cpp.o"}
 
 
 def test_a_compile_error_is_shown_in_the_compiler_s_words(copy: Path) -> None:
