@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import PARALLEL, PROMPT, Running, nothing_more, received, serving
+from serving import HANG, PARALLEL, PROMPT, Running, nothing_more, received, serving
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import miniapr
@@ -52,6 +53,34 @@ def test_going_away_cancels_the_tree(endless: Any, stream: bool) -> None:
                 time.sleep(0.01)
         assert server.idle()
         assert 'requests_total{state="aborted"} 1' in urlopen(server.url[:-3] + "/metrics").read().decode()
+
+
+def test_long_texts_wait_for_each_other_and_short_ones_for_nobody(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight chats of 1 MB took every thread that encodes: a short question waited for all of them."""
+    go, reading, most = threading.Event(), [0], [0]
+    with serving(bundle) as server:
+        read = server.service.completion_prompts
+
+        def slowly(body: Any) -> Any:
+            if len(str(body.prompt)) > 100:
+                reading[0] += 1
+                most[0] = max(most[0], reading[0])
+                assert go.wait(HANG)
+                reading[0] -= 1
+            return read(body)
+
+        monkeypatch.setattr(server.service, "completion_prompts", slowly)
+        with ThreadPoolExecutor(8) as clients:
+            long = {"model": "countdown", "prompt": "1 " * 50_000}
+            waiting = [clients.submit(server.ask, "/completions", long) for _ in range(8)]
+            while not reading[0]:
+                time.sleep(0.01)
+            assert server.complete(max_tokens=3)["choices"], "a short one is answered meanwhile"
+            assert most == [1] and not any(one.done() for one in waiting)
+            go.set()
+            assert {status for status, _ in (one.result() for one in waiting)} == {400} and most == [1]
 
 
 def test_random_disconnects_leave_nothing(server: Running) -> None:

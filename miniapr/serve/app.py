@@ -22,7 +22,7 @@ from .loop import Stopping
 from .metrics import read_gauges
 from .reading import Piece, Reader
 from .schema import Asked, ChatBody, CompletionBody
-from .service import Service
+from .service import LONG, Service
 from .streaming import ClientGone, EventStream, chunks, unless_gone
 from .traces import KEPT
 from .work import Prompt, methods_of, prepare
@@ -44,6 +44,7 @@ def create_app(
         service.loop.start()
         yield
         service.loop.end()
+        service.end()
         await asyncio.to_thread(service.loop.join)
 
     # No pages of documentation: those fetch scripts from elsewhere. /openapi.json describes it all.
@@ -88,8 +89,8 @@ async def _answer(
     """As a whole or as a stream. Whoever leaves early, for whatever reason, takes the whole tree along."""
     visit = service.enter()
     try:
-        # Encoding a long text takes a while: not in the event loop's thread.
-        prompts = await unless_gone(request.receive, asyncio.to_thread(read))
+        size = int(request.headers.get("content-length", LONG))  # a body in chunks may be of any length
+        prompts = await unless_gone(request.receive, service.encoded(read, size))
         work = prepare(body, prompts, service.bundle, service.limits, max_tokens, spelling.logprobs or 0)
         reader = visit.begin(work, service.traces.recorder(spelling.id) if body.return_trace else None)
         pieces = reader.pieces()
