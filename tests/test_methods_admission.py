@@ -63,7 +63,7 @@ def test_shares_are_one_each_and_the_rest_in_turn(wanted: list[int], rows: int) 
     assert not short or max(given_) - min(short) <= 1
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.integers(0, 10**6), st.integers(1, 6), st.none() | st.integers(1, 3))
 def test_who_waits_loses_nothing(seed: int, rows: int, cap: int | None) -> None:
     """The same text, tokens and joins, whatever the width of a step; only more steps."""
@@ -99,10 +99,10 @@ BASE, EACH, BOUND = 1.0, 0.1, 2.05  # of a step: ten rows are within the bound
 ROWS = rows_within(BOUND, [(1, BASE + EACH), (20, BASE + 20 * EACH)])
 
 
-def goodput(admission: Admission | None, clients: int, each: int = 4) -> float:
+def goodput(admission: Admission | None, clients: int, each: int = 2) -> float:
     """Tokens a second of requests whose readers waited at most BOUND for a token, on the average. Every client asks for
     eight tries and a vote, again and again."""
-    engine, budget = Scripted(write, num_blocks=4000), Budget(10_000, admission=admission)
+    engine, budget = Scripted(write, num_blocks=600), Budget(10_000, admission=admission)
     player, clock = player_of(engine), 0.0
     asked, running, good = 0, dict[Request, tuple[float, int]](), 0
     while True:
