@@ -80,7 +80,11 @@ class Letters:
 
 @functools.cache
 def small_model(
-    ratio: int = 2, interleaved: bool = False, dtype: torch.dtype = torch.float64, context: int = CONTEXT
+    ratio: int = 2,
+    interleaved: bool = False,
+    dtype: torch.dtype = torch.float64,
+    context: int = CONTEXT,
+    voices: int = 0,
 ) -> Decoder:
     """Random weights, large enough that every key matters: attention is far from uniform and far from one-hot."""
     heads, kv_heads = RATIOS[ratio]
@@ -94,12 +98,13 @@ def small_model(
         head_dim=8,
         rope_interleaved=interleaved,
         max_position_embeddings=context,
+        voices=voices,
     )
     with torch.random.fork_rng():
         torch.manual_seed(ratio)
         model = Decoder(config).double()
         for weight in model.parameters():
-            if weight.dim() == 2:
+            if weight.dim() == 2:  # a voice is as loud as a key
                 torch.nn.init.normal_(weight, std=1.5 / math.sqrt(weight.shape[1]))
     return model.to(dtype).requires_grad_(False)
 
@@ -207,11 +212,12 @@ def plain_logits(model: Decoder, tokens: Sequence[int]) -> Tensor:
     return model.dense(torch.tensor([list(tokens)]), torch.arange(n)[None], mask[None])[0, -1]
 
 
-def dense_logits(branch: Branch) -> Tensor:
-    """After its last token, by the package's own oracle."""
-    dense = unroll([(branch.view, branch.span)])
+def dense_logits(branch: Branch, model: Decoder | None = None, silent: bool = False) -> Tensor:
+    """After its last token, by the package's own oracle; ``silent``: as if it had no voices."""
+    model, dense = model or small_model(), unroll([(branch.view, branch.span)])
     one = (dense.tokens[None], dense.positions[None], dense.visible[None], dense.shift[None])
-    return small_model().dense(*one)[0][dense.index(branch.span, len(branch.span.tokens) - 1)]
+    voices = dense.voices[None] if model.config.voices and not silent else None
+    return model.dense(*one, voices=voices)[0][dense.index(branch.span, len(branch.span.tokens) - 1)]
 
 
 def join(engine: Engine, root: Branch, branches: Sequence[Branch], how: str, keep: bool = True) -> Branch:

@@ -36,6 +36,7 @@ class Act:
     how: str = "stitch"
     keep: bool = False
     given: int | None = None  # of a fork: how many of its tokens the children get
+    voiced: bool = False  # of a fork: each child in another voice, if the model has any
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Disturbance:
 class Scenario:
     ratio: int
     interleaved: bool
+    voices: int
     block_size: int
     num_blocks: int
     max_batch_tokens: int
@@ -67,10 +69,10 @@ token = st.integers(0, VOCAB - 1)
 some_tokens = st.lists(token, min_size=1, max_size=4).map(tuple)
 seeds = st.lists(st.lists(token, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
 decode = st.builds(Act, st.just("decode"), number, st.integers(1, 5), st.lists(token, max_size=3).map(tuple))
-fork = st.builds(Act, st.just("fork"), number, seeds=seeds)
-spawn = st.builds(
-    Act, st.just("fork"), number, seeds=st.lists(some_tokens, min_size=1, max_size=3).map(tuple), given=number
-)
+voiced = st.booleans()
+fork = st.builds(Act, st.just("fork"), number, seeds=seeds, voiced=voiced)
+full = st.lists(some_tokens, min_size=1, max_size=3).map(tuple)
+spawn = st.builds(Act, st.just("fork"), number, seeds=full, given=number, voiced=voiced)
 join = st.builds(Act, st.just("join"), number, number, some_tokens, how=st.sampled_from(HOW), keep=st.booleans())
 extend = st.builds(Act, st.just("extend"), number, tokens=some_tokens)
 other = st.builds(Act, st.sampled_from(("settle", "release")), number)
@@ -98,6 +100,7 @@ def scenarios(draw: Any) -> Scenario:
     return Scenario(
         ratio=draw(st.sampled_from((1, 2, 3))),
         interleaved=draw(st.booleans()),
+        voices=draw(st.sampled_from((0, 2))),
         block_size=block_size,
         num_blocks=tokens // block_size + (6 if block_size == 16 else 1),
         max_batch_tokens=draw(st.sampled_from((64, 8, 3, 2, 1))),
@@ -163,13 +166,17 @@ class World:
                 yield op.Release([leaf])
             elif act.kind == "fork" and len(leaves) + len(act.seeds) <= MAX_LEAVES:
                 given = None if act.given is None else min(act.given, len(leaf.history))
-                children = yield op.Fork(leaf, act.seeds, given)
-                for child, seed in zip(children, act.seeds, strict=True):
-                    self.shadows[child] = self.shadow(leaf).fork(given).append(seed)
+                voices = self.voices(act) if act.voiced else None
+                children = yield op.Fork(leaf, act.seeds, given, voices)
+                for child, seed, voice in zip(children, act.seeds, voices or [None] * len(children), strict=True):
+                    self.shadows[child] = self.shadow(leaf).fork(given, voice).append(seed)
             elif act.kind == "join":
                 yield from self.join(root.request, act)
         yield op.Settle(self.leaves(root.request))
         return [branch.history for branch in self.leaves(root.request)]
+
+    def voices(self, act: Act) -> list[int]:
+        return [(act.who + number) % (self.model.config.voices + 1) for number in range(len(act.seeds))]
 
     def join(self, request: Request, act: Act) -> Program:
         parents = [b for b in request.alive if b.children and not any(child.children for child in b.children)]
@@ -216,7 +223,7 @@ def fits_alone(engine: Engine, request: Request) -> bool:
 def run(scenario: Scenario, backend: Any, dtype: Any, tolerance: float) -> list[Any]:
     """Run all programs of a scenario at once; judge the pool after every step and all logits. Gives the results."""
     engine = make_engine(
-        small_model(scenario.ratio, scenario.interleaved, dtype),
+        small_model(scenario.ratio, scenario.interleaved, dtype, voices=scenario.voices),
         backend,
         scenario.permute,
         num_blocks=scenario.num_blocks,
@@ -224,7 +231,7 @@ def run(scenario: Scenario, backend: Any, dtype: Any, tolerance: float) -> list[
         max_batch_tokens=scenario.max_batch_tokens,
         reuse_prefixes=scenario.reuse_prefixes,
     )
-    world = World(engine, small_model(scenario.ratio, scenario.interleaved), tolerance)
+    world = World(engine, small_model(scenario.ratio, scenario.interleaved, voices=scenario.voices), tolerance)
     programs = zip(scenario.prompts, scenario.samplings, scenario.acts, strict=True)
     requests = [engine.submit(world.program(*given)) for given in programs]
     for number in range(3000):

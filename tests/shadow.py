@@ -25,14 +25,15 @@ class Node:
     token: int
     position: int
     sees: tuple[tuple[Node, int], ...]
+    voice: int = 0
     birth: int = field(default_factory=lambda: next(_birth))
 
 
 class Shadow:
     """A branch: what it sees in order, its next position, and from where on what it sees is its own."""
 
-    def __init__(self, sees: Sequence[tuple[Node, int]] = (), position: int = 0) -> None:
-        self.sees, self.position, self.own_from = list(sees), position, len(sees)
+    def __init__(self, sees: Sequence[tuple[Node, int]] = (), position: int = 0, voice: int = 0) -> None:
+        self.sees, self.position, self.own_from, self.voice = list(sees), position, len(sees), voice
         self.born_at = position
 
     @property
@@ -45,18 +46,19 @@ class Shadow:
 
     def append(self, tokens: Sequence[int]) -> Shadow:
         for token in tokens:
-            self.sees.append((Node(token, self.position, tuple(self.sees)), 0))
+            self.sees.append((Node(token, self.position, tuple(self.sees), self.voice), 0))
             self.position += 1
         return self
 
-    def fork(self, keep: int | None = None) -> Shadow:
+    def fork(self, keep: int | None = None, voice: int | None = None) -> Shadow:
+        voice = self.voice if voice is None else voice
         if keep is None or keep >= len(self.sees):
-            return Shadow(self.sees, self.position)
-        return Shadow(self.sees[:keep], _end(self.sees[:keep]))
+            return Shadow(self.sees, self.position, voice)
+        return Shadow(self.sees[:keep], _end(self.sees[:keep]), voice)
 
     def joined(self, how: str, branches: Sequence[Shadow], message: Sequence[int] = (), keep: int = 0) -> Shadow:
         """A shadow in this one's place that goes on from ``branches``."""
-        new = Shadow(self.sees, self.position)
+        new = Shadow(self.sees, self.position, self.voice)
         new.own_from, new.born_at = self.own_from, self.born_at
         if how == "stitch":
             new.sees += [seen for branch in branches for seen in branch.own]
@@ -111,5 +113,6 @@ def oracle(model: Decoder, shadows: Sequence[Shadow]) -> list[Tensor]:
         shift[i, there] = torch.tensor([by for _, by in node.sees], dtype=torch.int64)
     tokens = torch.tensor([node.token for node in nodes])
     positions = torch.tensor([node.position for node in nodes])
-    logits = model.dense(tokens[None], positions[None], visible[None], shift[None])[0]
+    voices = torch.tensor([[node.voice for node in nodes]]) if model.config.voices else None
+    logits = model.dense(tokens[None], positions[None], visible[None], shift[None], voices=voices)[0]
     return [logits[index[shadow.sees[-1][0]]] for shadow in shadows]

@@ -61,9 +61,16 @@ class Branching:
                 f"the pool has {len(pool)}"
             )
 
-    def fork(self, parent: Branch, seeds: Sequence[Sequence[int]], keep: int | None = None) -> list[Branch]:
+    def fork(
+        self,
+        parent: Branch,
+        seeds: Sequence[Sequence[int]],
+        keep: int | None = None,
+        voices: Sequence[int] | None = None,
+    ) -> list[Branch]:
         """Seal the parent's span; each child gets the parent's view, or its first ``keep`` tokens, and an empty span
-        of its own."""
+        of its own, in its own voice or the parent's."""
+        voices = [parent.span.voice] * len(seeds) if voices is None else voices
         view, position, row = parent.view + (parent.span.whole(),), parent.position, parent.row
         if keep is not None and keep < len(view):
             view, row = view.head(keep), None
@@ -75,9 +82,9 @@ class Branching:
         self.seal(parent)
         parent.forks += 1
         self.kv.hold(view, times=len(seeds))
-        for number, seed in enumerate(seeds):
+        for number, (seed, voice) in enumerate(zip(seeds, voices, strict=True)):
             path = (*parent.path, parent.forks, number)
-            span = self.span(position, view, seed)
+            span = self.span(position, view, seed, voice)
             child = Branch(parent.request, self.log.number("branch"), view, span, parent.sampling, parent, path)
             child.critical = parent.critical
             child.row = None if seed else row
@@ -99,7 +106,7 @@ class Branching:
         del span.tokens[done:]
         span.again = min(again, done)
         branch.view = branch.view + (span.whole(),)
-        branch.span = self.span(span.end, branch.view, rest)
+        branch.span = self.span(span.end, branch.view, rest, span.voice)
         branch.span.again = again - span.again
         if branch.sampled_at is not None:
             branch.sampled_at -= done
@@ -129,7 +136,7 @@ class Branching:
         if joined.parent and (known := common(joined.view, view)) < joined.first:
             joined.first, joined.born_at = known, view.head(known).end  # it goes on from a child that had less
         joined.view, joined.first = view, min(joined.first, len(view))
-        joined.span = self.span(merge.position, view, fresh)
+        joined.span = self.span(merge.position, view, fresh, parent.span.voice)
         joined.span.again = min(merge.again, len(fresh))
         joined.row = None if fresh else merge.row
         joined.critical = max(branch.critical for branch in branches)
@@ -145,7 +152,7 @@ class Branching:
     def _beside(self, parent: Branch) -> Branch:
         """A new branch in the parent's place, so that the parent and its branches stay as they are."""
         path = (*parent.path, -len(parent.request.branches))
-        span = self.span(parent.position, parent.view)
+        span = self.span(parent.position, parent.view, voice=parent.span.voice)
         joined = Branch(
             parent.request, self.log.number("branch"), parent.view, span, parent.sampling, parent.parent, path
         )
@@ -222,8 +229,8 @@ class Branching:
                 branch.parent.children.remove(branch)
             self.log.emit("merged" if state == "joined" else state, branch.request, branch)
 
-    def span(self, position: int, view: View, tokens: Sequence[int] = ()) -> Span:
-        return Span(position, view, tokens, self.log.number("span"))
+    def span(self, position: int, view: View, tokens: Sequence[int] = (), voice: int = 0) -> Span:
+        return Span(position, view, tokens, self.log.number("span"), voice=voice)
 
     def _told(self, kind: str, branch: Branch, **more: Any) -> None:
         """An event in which a branch begins a span."""
@@ -233,7 +240,9 @@ class Branching:
 def written(branch: Branch) -> dict[str, Any]:
     """What an event says of a branch that begins a span: its view, and where and with which tokens it goes on."""
     view = [[piece.span.id, piece.start, piece.stop, piece.shift] for piece in branch.view]
-    return {"span": branch.span.id, "position": branch.span.position, "tokens": branch.span.tokens[:], "view": view}
+    span = branch.span
+    voice = {"voice": span.voice} if span.voice else {}
+    return {"span": span.id, "position": span.position, "tokens": span.tokens[:], "view": view, **voice}
 
 
 def _check_distinct(view: View) -> None:

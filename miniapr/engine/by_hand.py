@@ -91,9 +91,15 @@ class ByHand(ABC):
         self.perform(branch, operations.Extend(branch, tokens))
         return branch
 
-    def fork(self, branch: Branch, seeds: int | Sequence[Tokens], keep: int | None = None) -> list[Branch]:
+    def fork(
+        self,
+        branch: Branch,
+        seeds: int | Sequence[Tokens],
+        keep: int | None = None,
+        voices: Sequence[int] | None = None,
+    ) -> list[Branch]:
         """See :class:`~miniapr.engine.operations.Fork`."""
-        children: list[Branch] = self.perform(branch, operations.Fork(branch, seeds, keep))
+        children: list[Branch] = self.perform(branch, operations.Fork(branch, seeds, keep, voices))
         return children
 
     def join(

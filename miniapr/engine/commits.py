@@ -141,6 +141,6 @@ def _restore(branch: Branch, state: dict[str, Any]) -> None:
     # A new span, for what was written to the old one since then stays where it is; it has the old one's number, so
     # that the events before the commit and those after the checkout are one story.
     view, tokens, number = state["view"], state.pop("tokens"), state.pop("number")
-    branch.span = Span(state.pop("position"), view, tokens, number, state.pop("again"))
+    branch.span = Span(state.pop("position"), view, tokens, number, state.pop("again"), branch.span.voice)
     branch.children, branch.generated = list(state.pop("children")), list(state.pop("generated"))
     vars(branch).update(state)

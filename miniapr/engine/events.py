@@ -17,7 +17,8 @@ VERSION = 2
 @dataclass(frozen=True, slots=True)
 class Event:
     """``kind`` and its ``data``. Where a branch begins a span, ``...`` stands for what is said of it: ``span``, the
-    ``position`` of its first token, its ``tokens`` so far, and ``view``: [[span, start, stop, shift], ...].
+    ``position`` of its first token, its ``tokens`` so far, ``view``: [[span, start, stop, shift], ...], and its
+    ``voice``, if it has one.
 
     submitted            a program entered
     admitted             its branches hold their KV; ``restore``: tokens to be computed again first

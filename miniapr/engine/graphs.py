@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,7 +24,8 @@ class Graph:
 
 
 class Graphs:
-    """One captured step for each number of rows (and of shifts, and of threads); the least recently used go.
+    """One captured step for each number of rows (and of shifts, and of threads, with voices and without); the least
+    recently used go.
 
     A replay reads its inputs where the capture read them, so each step's batch is copied there first. Same
     kernels, same numbers: a replayed step equals a step by ``Decoder.compute``, bit for bit.
@@ -35,7 +36,7 @@ class Graphs:
         self.model, self.k_cache, self.v_cache, self.ops, self.most = model, k_cache, v_cache, ops, most
         # A backend that has no such thing, like the reference, computes every step as it comes.
         self.captures: Captures | None = ops if hasattr(ops, "capture") else None  # type: ignore[assignment]
-        self._graphs: dict[tuple[int, int, int], Graph] = {}
+        self._graphs: dict[tuple[int, int, int, bool], Graph] = {}
 
     def compute(self, batch: Batch) -> Tensor:
         """Logits [M, vocab_size], by a replay if the batch is a decode step."""
@@ -49,14 +50,14 @@ class Graphs:
 
     def _replay(self, captures: Captures, batch: Batch, rows: int) -> Tensor:
         shifts = _power_of_two(len(batch.shift_cos)) if batch.plan.shifted else 0
-        key = captures.bucket(rows), shifts, torch.get_num_threads()
+        key = captures.bucket(rows), shifts, torch.get_num_threads(), batch.voiced is not None
         graph = self._graphs.pop(key, None)
         if graph is None or not captures.replan(graph.batch.plan, batch.plan):
             graph = self._capture(captures, batch, key[0], max(shifts, 1))
         self._graphs[key] = graph  # the last one is the most recently used
         if len(self._graphs) > self.most:
             del self._graphs[next(iter(self._graphs))]
-        for place, value in zip(_tensors(graph.batch), _tensors(batch), strict=True):
+        for place, value in zip(_tensors(graph.batch).values(), _tensors(batch).values(), strict=True):
             place[: len(value)].copy_(value, non_blocking=True)
         graph.batch.slots[rows:] = -1  # the rows that only fill the bucket are not stored
         return graph.replay()[:rows].clone()
@@ -66,7 +67,7 @@ class Graphs:
             return torch.cat((x, x.new_zeros(size - len(x), *x.shape[1:]))) if size > len(x) else x[:size].clone()
 
         sizes = {"shift_cos": shifts, "shift_sin": shifts}
-        static = {f.name: place(getattr(batch, f.name), sizes.get(f.name, rows)) for f in fields(Batch)[:6]}
+        static = {name: place(value, sizes.get(name, rows)) for name, value in _tensors(batch).items()}
         static["slots"][len(batch.slots) :] = -1  # a capture may run the step: what only fills must not be stored
         placed = replace(batch, plan=captures.place(batch.plan, rows), **static)
 
@@ -76,8 +77,10 @@ class Graphs:
         return Graph(placed, captures.capture(step))
 
 
-def _tensors(batch: Batch) -> list[Tensor]:
-    return [batch.x, batch.cos, batch.sin, batch.slots, batch.shift_cos, batch.shift_sin]
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    """What changes from step to step, beside the plan."""
+    found = {name: getattr(batch, name) for name in ("x", "cos", "sin", "slots", "shift_cos", "shift_sin")}
+    return found if batch.voiced is None else found | {"voiced": batch.voiced}
 
 
 def _power_of_two(count: int) -> int:

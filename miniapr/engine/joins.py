@@ -75,13 +75,15 @@ def stitch_copied(parent: Branch, branches: Sequence[Branch]) -> Merge:
 
 
 def reprefill(parent: Branch, branches: Sequence[Branch]) -> Merge:
-    """Ordinary causal text again (ThreadWeaver, Lian et al. 2025, section 3). Of the first branch, what it
-    wrote right after the prefix is already that and is kept; all the rest is computed anew."""
+    """Ordinary causal text again, in the parent's voice (ThreadWeaver, Lian et al. 2025, section 3). Of the first
+    branch, what it wrote right after the prefix may be already that and is kept; all the rest is computed anew."""
     view = parent.view
     kept = 0
     for piece in branches[0].own:
         ready = Piece(piece.span, piece.start, min(piece.stop, piece.span.written), piece.shift)
         if piece.shift or piece.span.view != view or piece.position != parent.position + kept or not len(ready):
+            break
+        if piece.span.voice != parent.span.voice:  # read again, it is said as the parent says it
             break
         view += (ready,)
         kept += len(ready)

@@ -164,14 +164,17 @@ class Fork(Operation):
     Costs no computing and no copying: children attend to what the parent wrote. The parent waits until
     they are joined or released. Gives the children.
 
-    keep  how many of the parent's tokens they are given, from its first on; None: all. With fewer every child needs a
-          seed. With 0 it has a context of its own, from position 0 on, and a seed that is text is a prompt: with the
-          join ``message`` that is spawn and join of APR (Pan et al. 2025, section 3), nested it is call and return
+    keep    how many of the parent's tokens they are given, from its first on; None: all. With fewer every child needs
+            a seed. With 0 it has a context of its own, from position 0 on, and a seed that is text is a prompt: with
+            the join ``message`` that is spawn and join of APR (Pan et al. 2025, section 3), nested call and return
+    voices  of the model, one for each child, 0: none; the children speak in them, so that whoever reads them later
+            can tell them apart (ParaThinker, Wen et al. 2025, section 3). None: all in the parent's
     """
 
     branch: Branch
     seeds: int | Sequence[Tokens]
     keep: int | None = None
+    voices: Sequence[int] | None = None
 
     def begin(self, machine: Machine, tree: Tree) -> None:
         _branches(self.branch)
@@ -191,7 +194,17 @@ class Fork(Operation):
             raise ValueError(f"branch {self.branch.id} is {self.branch.depth} forks deep, the limit is {limits.depth}")
         if self.keep is not None and not 0 <= index(self.keep) <= len(self.branch.history):
             raise ValueError(f"cannot keep {self.keep} tokens: branch {self.branch.id} has {len(self.branch.history)}")
-        self._seeds = seeds
+        self._seeds, self._voices = seeds, self._checked(machine.branching.config.voices, width)
+
+    def _checked(self, most: int, width: int) -> list[int] | None:
+        if self.voices is None:
+            return None
+        voices = [index(voice) for voice in self.voices]
+        if len(voices) != width:
+            raise ValueError(f"{len(voices)} voices for {width} branches")
+        if wrong := [voice for voice in voices if not 0 <= voice <= most]:
+            raise ValueError(f"there is no voice {wrong[0]}: the model has {most}")
+        return voices
 
     def _seed(self, tokenizer: Tokenizer, seed: Any) -> list[int]:
         if self.keep == 0 and isinstance(seed, str):
@@ -203,7 +216,7 @@ class Fork(Operation):
 
     def result(self, machine: Machine) -> list[Branch]:
         self.branch.require("fork")
-        return machine.branching.fork(self.branch, self._seeds, self.keep)
+        return machine.branching.fork(self.branch, self._seeds, self.keep, self._voices)
 
     def needs(self) -> Iterable[Branch]:
         return (self.branch,)

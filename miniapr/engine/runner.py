@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from ..kv.cache import KVCache
 from ..kv.span import Span
@@ -48,6 +49,7 @@ class Runner:
             torch.tensor(slots, device=device),  # [N]
             self.kv.plan((job.view, job.span, job.start, job.stop) for job in jobs),
             None if len(wanted) == len(tokens) else torch.tensor(wanted, dtype=torch.int64, device=device),  # [M]
+            self._voices(jobs) if self.model.config.voices else None,
         )
         logits = self.graphs.compute(batch)  # [M, V]
         for job in jobs:
@@ -56,6 +58,13 @@ class Runner:
         for number, branch in enumerate(finished):
             # One that decodes uses its row in the next step; any other may keep it for long, and no more than it.
             branch.row = (logits, number) if branch.goal else (logits[number : number + 1].clone(), 0)
+
+    def _voices(self, jobs: Sequence[Job]) -> Tensor | None:
+        """[N] int64, of each row; None if none of them has one."""
+        if not any(job.span.voice for job in jobs):
+            return None
+        voices = [voice for job in jobs for voice in [job.span.voice] * (job.stop - job.start)]
+        return torch.tensor(voices, device=self.model.device)
 
     def copy(self, source: Span, target: Span, by: int) -> None:
         """Copy the beginning of a span, as much as ``target`` has blocks for, and turn its keys by ``by`` positions.

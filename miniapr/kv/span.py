@@ -27,13 +27,16 @@ class Span:
     written, anything evicted can be computed again and comes out the same.
 
     peak   how many of its tokens have ever been in the pool: others may know these, and stand on them
+    voice  the voice in which it is said: the model adds that one's vector to its keys and values; 0: none
     again  how many of its first tokens are no news when they are computed: they had been computed before, in
            this span or as the same text elsewhere. A cost, nothing else follows from it
     """
 
-    __slots__ = ("again", "blocks", "causal", "id", "peak", "position", "tokens", "view", "written")
+    __slots__ = ("again", "blocks", "causal", "id", "peak", "position", "tokens", "view", "voice", "written")
 
-    def __init__(self, position: int, view: View, tokens: Iterable[int] = (), id: int = -1, again: int = 0) -> None:
+    def __init__(
+        self, position: int, view: View, tokens: Iterable[int] = (), id: int = -1, again: int = 0, voice: int = 0
+    ) -> None:
         self.id = id
         self.position = position
         self.view = view
@@ -41,10 +44,11 @@ class Span:
         self.written = 0
         self.peak = 0
         self.again = again
+        self.voice = voice
         self.blocks: list[int] = []
         # Its KV is what a plain causal prefill of the same text would give. Only such spans may enter the
         # prefix cache: a stitched one under its plain tokens would poison later requests (fault M3, F17).
-        self.causal = view.causal and position == view.length
+        self.causal = view.causal and position == view.length and not voice
 
     def __repr__(self) -> str:
         return f"Span({self.id}, position={self.position}, tokens={len(self.tokens)}, written={self.written})"
@@ -66,7 +70,7 @@ class Span:
         """A span that says its first ``stop`` tokens over again, with everything that they see, ``by`` positions
         further on. Its keys are this one's turned by as much, its values are this one's: only distances count."""
         view = View(piece.moved(by) for piece in self.view)
-        return Span(self.position + by, view, self.tokens[:stop], id, again=stop)
+        return Span(self.position + by, view, self.tokens[:stop], id, stop, self.voice)
 
 
 @dataclass(frozen=True, slots=True)

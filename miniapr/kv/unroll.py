@@ -23,6 +23,7 @@ class Dense:
     positions  [T] int64, the RoPE index under which each token's own query and key are rotated
     visible    [T, T] bool, ``visible[i, j]``: token i attends to token j
     shift      [T, T] int64, by how much key j counts as moved when i looks at it
+    voices     [T] int64, the voice in which each token is said, 0: in none
     offset     where each span begins in T
     """
 
@@ -30,6 +31,7 @@ class Dense:
     positions: Tensor
     visible: Tensor
     shift: Tensor
+    voices: Tensor
     offset: dict[Span, int]
 
     def index(self, span: Span, i: int) -> int:
@@ -50,15 +52,16 @@ def unroll(ends: Sequence[tuple[View, Span]]) -> Dense:
         total += stop
 
     tokens = torch.tensor([t for span, stop in spans.items() for t in span.tokens[:stop]], dtype=torch.int64)
-    positions = torch.empty(total, dtype=torch.int64)
+    positions, voices = torch.empty(total, dtype=torch.int64), torch.empty(total, dtype=torch.int64)
     visible = torch.zeros(total, total, dtype=torch.bool)
     shift = torch.zeros(total, total, dtype=torch.int64)
     for span, stop in spans.items():
         here = slice(offset[span], offset[span] + stop)
         positions[here] = torch.arange(span.position, span.position + stop)
+        voices[here] = span.voice
         visible[here, here] = torch.ones(stop, stop, dtype=torch.bool).tril()
         for piece in span.view:
             there = slice(offset[piece.span] + piece.start, offset[piece.span] + piece.stop)
             visible[here, there] = True
             shift[here, there] = piece.shift
-    return Dense(tokens, positions, visible, shift, offset)
+    return Dense(tokens, positions, visible, shift, voices, offset)

@@ -30,8 +30,8 @@ HEAD = "lm_head.weight"
 
 
 def save(model: Decoder, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-    """Write config.json and model.safetensors, from which Hugging Face's classes compute the same. ``dtype`` rounds the
-    weights (float16 halves the file).
+    """Write config.json and model.safetensors, from which Hugging Face's classes compute the same (but for a model with
+    voices, which they refuse). ``dtype`` rounds the weights (float16 halves the file).
 
     What was there stays until all is written. Raises ValueError for GPT-2, whose files have other names, for numbers
     that are not finite in that type, and for a folder that cannot be written.
@@ -46,7 +46,9 @@ def save(model: Decoder, folder: str | Path, dtype: torch.dtype | None = None) -
         name: _finite(families.half_split(config, name, tensor.detach()).to("cpu", dtype), name).contiguous().clone()
         for name, tensor in state.items()
     }
-    said = json.dumps(replace(config, rope_interleaved=False).to_dict(), indent=2) + "\n"
+    # A voice is one vector for keys, which would be put in another order, and values, which would not.
+    written = config if config.voices else replace(config, rope_interleaved=False)
+    said = json.dumps(written.to_dict(), indent=2) + "\n"
     folder = Path(folder)
     parts = {folder / name: folder / f"{name}.part" for name in ("model.safetensors", "config.json")}
     weights, settings = parts.values()

@@ -9,10 +9,11 @@ from typing import Any
 LARGEST = 2**30 - 1
 
 
-def whole(name: str, value: object) -> int:
-    """``value`` if it is an int from 1 to LARGEST (2.0 and True are none). Raises ValueError with name and value."""
-    if type(value) is not int or not 1 <= value <= LARGEST:
-        raise ValueError(f"{name} must be a whole number from 1 to {LARGEST}, is {value!r:.80}")
+def whole(name: str, value: object, least: int = 1) -> int:
+    """``value`` if it is an int from ``least`` to LARGEST (2.0 and True are none). Raises ValueError with name and
+    value."""
+    if type(value) is not int or not least <= value <= LARGEST:
+        raise ValueError(f"{name} must be a whole number from {least} to {LARGEST}, is {value!r:.80}")
     return value
 
 
@@ -31,10 +32,13 @@ def flag(name: str, value: object) -> bool:
 
 
 def check_fields(holder: Any) -> None:
-    """Check every int, float and bool of a dataclass by its annotation. Raises ValueError naming the field."""
+    """Check every int, float and bool of a dataclass by its annotation; an int whose default is 0 may be 0. Raises
+    ValueError naming the field."""
     checks = {"int": whole, "float": positive, "bool": flag}
     for field in fields(holder):
         kind, _, none = str(field.type).partition(" | ")
         value = getattr(holder, field.name)
-        if kind in checks and not (none and value is None):
+        if kind == "int" and field.default == 0:
+            whole(field.name, value, least=0)
+        elif kind in checks and not (none and value is None):
             checks[kind](field.name, value)

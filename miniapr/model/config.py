@@ -15,6 +15,7 @@ ARCHITECTURES = {
     "qwen3": "Qwen3ForCausalLM",
     "gpt2": "GPT2LMHeadModel",
 }
+VOICED = "-voices"  # follows the family in the model_type of a model that has voices
 # GPT-2 has names of its own for the same things.
 GPT2_NAMES = {
     "n_embd": "hidden_size",
@@ -53,7 +54,8 @@ class ModelConfig:
     gpt2   LayerNorm, learned positions, GELU, a bias on everything
 
     ``rope_interleaved`` pairs dimensions (0, 1), (2, 3), ... instead of (i, i + d/2). ``attention_bias``: on queries,
-    keys, values and the output. ``rms_norm_eps`` is a LayerNorm's too.
+    keys, values and the output. ``rms_norm_eps`` is a LayerNorm's too. ``voices``: how many a branch can be given to
+    mark what it writes (ParaThinker, Wen et al. 2025: a learned vector per layer and voice).
     """
 
     vocab_size: int
@@ -71,6 +73,7 @@ class ModelConfig:
     model_type: str = "llama"
     attention_bias: bool = False
     rope_scaling: RopeScaling | None = None
+    voices: int = 0
 
     def __post_init__(self) -> None:
         check_family(self.model_type)
@@ -110,13 +113,13 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> ModelConfig:
         """Read a ``config.json``. Raises ValueError for what this decoder would silently get wrong."""
-        check_family(family := raw.get("model_type", "llama"))
+        check_family(family := _family(raw))
         if family == "gpt2":
             raw = {**raw, **{ours: raw[theirs] for theirs, ours in GPT2_NAMES.items() if raw.get(theirs) is not None}}
         raw = LEFT_OUT[family] | {name: value for name, value in raw.items() if value is not None}
         rope = _rope(raw)
         _refuse(family, raw | rope)
-        given = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
+        given = {f.name: raw[f.name] for f in fields(cls) if f.name in raw} | {"model_type": family}
         given["rope_theta"] = rope.get("rope_theta", given.get("rope_theta", cls.rope_theta))
         given.setdefault("num_key_value_heads", given.get("num_attention_heads"))
         if {"hidden_size", "num_attention_heads"} <= given.keys() and "head_dim" not in given:
@@ -132,9 +135,19 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As a ``config.json``, from which ``from_dict`` and Hugging Face read the same (but for ``rope_interleaved``,
-        which Hugging Face doesn't know)."""
+        which Hugging Face doesn't know). A model with voices has a ``model_type`` of its own: Hugging Face would leave
+        them out without a word, and so refuses it by that name."""
         scaling = self.rope_scaling.to_dict(self.max_position_embeddings) if self.rope_scaling else None
-        return {"architectures": [ARCHITECTURES[self.model_type]], **asdict(self), "rope_scaling": scaling}
+        said = {**asdict(self), "rope_scaling": scaling}
+        if self.voices:
+            return said | {"model_type": self.model_type + VOICED}
+        del said["voices"]
+        return {"architectures": [ARCHITECTURES[self.model_type]], **said}
+
+
+def _family(raw: Mapping[str, Any]) -> Any:
+    family = raw.get("model_type", "llama")
+    return family.removesuffix(VOICED) if raw.get("voices") and isinstance(family, str) else family
 
 
 def check_family(family: object) -> None:

@@ -13,7 +13,6 @@ run one model at the same time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,14 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import LayerOperations, Operations, reference
-from ..ops.packed import Norm
 from ..ops.plan import AttentionPlan
 from .config import ModelConfig
+from .layer import Attend, Attention, Layer
 from .parts import Matrix, Scale, norm_of
 from .rope import cos_sin, rotate
-
-# (layer number, q [..., Hq, D], k [..., H, D], v [..., H, D]) -> [..., Hq, D]
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,7 @@ class Batch:
     shift_cos, shift_sin  [S, D / 2], the rotation by minus each shift of the plan, if any is not 0
     plan                  what each row sees
     wanted                [M] int64, the rows whose logits are asked for; None: all
+    voiced                [N, L, (Hq + 2 H) D], what their voices add (``Trunk.voiced``); None: none has one
     """
 
     x: Tensor
@@ -51,93 +48,7 @@ class Batch:
     shift_sin: Tensor
     plan: AttentionPlan
     wanted: Tensor | None
-
-
-class Attention(nn.Module):
-    """What stands before and after attention, and puts queries, keys and values side by side."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        width, head_dim = config.hidden_size, config.head_dim
-        self.heads = config.num_attention_heads, config.num_key_value_heads
-        self.q_proj = Matrix(config.num_attention_heads * head_dim, width, config.qkv_bias)
-        self.k_proj = Matrix(config.num_key_value_heads * head_dim, width, config.qkv_bias)
-        self.v_proj = Matrix(config.num_key_value_heads * head_dim, width, config.qkv_bias)
-        self.o_proj = Matrix(width, config.num_attention_heads * head_dim, config.output_bias)
-        if config.head_norm:
-            self.q_norm, self.k_norm = (Scale(head_dim, config.rms_norm_eps) for _ in range(2))
-        self.kept: tuple[Tensor | None, Norm | None] | None = None
-
-    def pack(self) -> None:
-        """Put the small vectors together once and for all, not in every step."""
-        self.kept = self.bias_and_norm()
-
-    def bias_and_norm(self) -> tuple[Tensor | None, Norm | None]:
-        """The biases [(Hq + 2 H) D], and the norm of each head of queries and keys (its scale is [Hq + H, D])."""
-        if self.kept:
-            return self.kept
-        biases = [part.bias for part in (self.q_proj, self.k_proj, self.v_proj) if part.bias is not None]
-        bias = torch.cat(biases) if biases else None
-        if not hasattr(self, "q_norm"):
-            return bias, None
-        scales = [part.weight.expand(n, -1) for part, n in zip((self.q_norm, self.k_norm), self.heads, strict=True)]
-        return bias, Norm(torch.cat(scales), self.q_norm.eps)
-
-
-class MLP(nn.Module):
-    """SwiGLU (Shazeer 2020)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.gate_proj = Matrix(config.intermediate_size, config.hidden_size)
-        self.up_proj = Matrix(config.intermediate_size, config.hidden_size)
-        self.down_proj = Matrix(config.hidden_size, config.intermediate_size)
-
-    def forward(self, x: Tensor, norm: Norm, ops: LayerOperations) -> Tensor:
-        """x + down(silu(gate(norm x)) * up(norm x)), [..., hidden_size]"""
-        inner = ops.swiglu(x, self.gate_proj.weight, self.up_proj.weight, norm)
-        return ops.linear(inner, (self.down_proj.weight,), add=x)
-
-
-class GPT2MLP(nn.Module):
-    """Two matrices and a GELU between them (GPT-2, Radford et al. 2019)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.up_proj = Matrix(config.intermediate_size, config.hidden_size, bias=True)
-        self.down_proj = Matrix(config.hidden_size, config.intermediate_size, bias=True)
-
-    def forward(self, x: Tensor, norm: Norm, ops: LayerOperations) -> Tensor:
-        """x + down(gelu(up(norm x))), [..., hidden_size]"""
-        inner = F.gelu(ops.linear(x, (self.up_proj.weight,), norm, self.up_proj.bias), approximate="tanh")
-        return ops.linear(inner, (self.down_proj.weight,), add=self.down_proj.with_bias(x))
-
-
-class Layer(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.self_attn = Attention(config)
-        self.mlp = GPT2MLP(config) if config.model_type == "gpt2" else MLP(config)
-        self.input_layernorm = norm_of(config)
-        self.post_attention_layernorm = norm_of(config)
-
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, number: int, attend: Attend, ops: LayerOperations) -> Tensor:
-        """x [..., hidden_size]; cos, sin [..., D / 2] -> [..., hidden_size]"""
-        config, attn = self.config, self.self_attn
-        queries, keys = config.num_attention_heads, config.num_key_value_heads
-        weights = attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight
-        bias, head_norm = attn.bias_and_norm()
-        qkv = ops.linear(x, weights, self.input_layernorm.norm, bias)  # [..., (Hq + 2 H) D]
-        qkv = qkv.unflatten(-1, (-1, config.head_dim))  # [..., Hq + 2 H, D]
-        qk, v = qkv.split((queries + keys, keys), -2)
-        if not config.learned_positions:
-            qk = ops.rope(qk, cos, sin, config.rope_interleaved, head_norm)
-        q, k = qk.split((queries, keys), -2)
-        seen = attend(number, q, k, v).flatten(-2)  # [..., Hq D]
-        x = ops.linear(seen, (attn.o_proj.weight,), add=attn.o_proj.with_bias(x))
-        out: Tensor = self.mlp(x, self.post_attention_layernorm.norm, ops)
-        return out
+    voiced: Tensor | None = None
 
 
 class Trunk(nn.Module):
@@ -173,10 +84,20 @@ class Trunk(nn.Module):
             raise ValueError(f"{config.model_type} has learned positions: what was written at one cannot be moved")
         return cos_sin(by, config.head_dim, config.rope_theta, dtype, config.rope_scaling)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, ops: LayerOperations) -> Tensor:
+    def voiced(self, voices: Tensor | None) -> Tensor | None:
+        """What the voices [...] int64 of tokens add in each layer: [..., L, (Hq + 2 H) D]. None, at no cost, for
+        None: no token has one."""
+        if voices is None:
+            return None
+        return torch.stack([layer.self_attn.voiced(voices) for layer in self.layers], -2)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, voiced: Tensor | None, attend: Attend, ops: LayerOperations
+    ) -> Tensor:
         """[..., hidden_size], before the last norm"""
         for number, layer in enumerate(self.layers):
-            x = layer(x, cos, sin, number, attend, ops)
+            mine = None if voiced is None else voiced[..., number, :]
+            x = layer(x, cos, sin, mine, number, attend, ops)
         return x
 
 
@@ -210,7 +131,8 @@ class Decoder(nn.Module):
         """Distinct numbers in the weights, packed or not."""
         parts = [m for m in self.modules() if isinstance(m, Matrix | Scale)]
         weights = {id(part.weight): part.weight.numel() for part in parts}
-        return sum(weights.values()) + sum(part.bias.numel() for part in parts if part.bias is not None)
+        voices = sum(part.voices.numel() for part in self.modules() if hasattr(part, "voices"))
+        return sum(weights.values()) + sum(part.bias.numel() for part in parts if part.bias is not None) + voices
 
     @property
     def dtype(self) -> torch.dtype:
@@ -227,6 +149,7 @@ class Decoder(nn.Module):
         visible: Tensor,
         shift: Tensor | None = None,
         wanted: Tensor | None = None,
+        voices: Tensor | None = None,
     ) -> Tensor:
         """Logits, without any cache.
 
@@ -235,6 +158,7 @@ class Decoder(nn.Module):
         visible    [B, T, T] bool, visible[b, i, j]: token i attends to token j; each must see itself
         shift      [B, T, T] int64, by how much key j counts as moved for query i; None: by nothing
         wanted     [M] int64, the rows of B * T whose logits are asked for; None: all
+        voices     [B, T] int64, the voice in which each token is said, 0: in none; None: all in none
         returns    [M, vocab_size], or [B, T, vocab_size]
         """
         group = self.config.num_attention_heads // self.config.num_key_value_heads
@@ -248,7 +172,8 @@ class Decoder(nn.Module):
             score = q @ k.transpose(-1, -2) if shift is None else self._shifted_scores(q, k, shift)  # [B, Hq, T, T]
             return (score.add_(hidden_from).softmax(-1) @ v).transpose(1, 2)  # [B, T, Hq, D]
 
-        hidden = self.model(*self.model.enter(tokens, positions), attend, reference)
+        entered = *self.model.enter(tokens, positions), self.model.voiced(voices)
+        hidden = self.model(*entered, attend, reference)
         return self.head(hidden if wanted is None else hidden.flatten(0, 1).index_select(0, wanted), reference)
 
     def head(self, hidden: Tensor, ops: LayerOperations) -> Tensor:
@@ -274,6 +199,7 @@ class Decoder(nn.Module):
         v_cache: Tensor,
         ops: Operations,
         wanted: Tensor,
+        voices: Tensor | None = None,
     ) -> Tensor:
         """Compute new tokens against the pool, and store their keys and values in it.
 
@@ -282,12 +208,19 @@ class Decoder(nn.Module):
         plan               what each of the N rows sees (the new tokens themselves included)
         k_cache, v_cache   [L, NB, H, D, B], [L, NB, H, B, D]; written in place
         wanted             [M] int64, the rows whose logits are asked for
+        voices             [N] int64, the voice in which each token is said, 0: in none; None: all in none
         returns            [M, vocab_size]
         """
-        return self.compute(self.batch(tokens, positions, slots, plan, wanted), k_cache, v_cache, ops)
+        return self.compute(self.batch(tokens, positions, slots, plan, wanted, voices), k_cache, v_cache, ops)
 
     def batch(
-        self, tokens: Tensor, positions: Tensor, slots: Tensor, plan: AttentionPlan, wanted: Tensor | None = None
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        slots: Tensor,
+        plan: AttentionPlan,
+        wanted: Tensor | None = None,
+        voices: Tensor | None = None,
     ) -> Batch:
         """What ``compute`` needs to know of new tokens; arguments as in ``paged``."""
         x, cos, sin = self.model.enter(tokens, positions)
@@ -295,7 +228,7 @@ class Decoder(nn.Module):
         if plan.shifted:
             back = -plan.shifts.to(x.device, torch.int64)  # [S]
             turns = self.model.turns(back, self.dtype)  # [S, D / 2] each
-        return Batch(x, cos, sin, slots, *turns, plan, wanted)
+        return Batch(x, cos, sin, slots, *turns, plan, wanted, self.model.voiced(voices))
 
     def compute(self, batch: Batch, k_cache: Tensor, v_cache: Tensor, ops: Operations) -> Tensor:
         """Logits [M, vocab_size]. Nothing but operations of the backend and views (and the choice of rows)."""
@@ -306,5 +239,5 @@ class Decoder(nn.Module):
             ops.write_kv(k, v, k_cache[layer], v_cache[layer], batch.slots)
             return ops.paged_attention(q, k_cache[layer], v_cache[layer], batch.plan, *turns)
 
-        hidden = self.model(batch.x, batch.cos, batch.sin, attend, ops)  # [N, hidden_size]
+        hidden = self.model(batch.x, batch.cos, batch.sin, batch.voiced, attend, ops)  # [N, hidden_size]
         return self.head(hidden if batch.wanted is None else hidden[batch.wanted], ops)

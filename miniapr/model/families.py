@@ -28,8 +28,9 @@ def turned(tensor: Tensor) -> Tensor:
 
 def half_split(config: ModelConfig, name: str, tensor: Tensor) -> Tensor:
     """A tensor of ours, with what RoPE turns in the order that Hugging Face has: of each head of queries and keys, the
-    pairs (0, 1), (2, 3), ... of ``rope_interleaved`` become (0, d/2), (1, d/2 + 1), ..."""
-    if not config.rope_interleaved or not re.search(r"\.[qk]_(proj|norm)\.(weight|bias)$", name):
+    pairs (0, 1), (2, 3), ... of ``rope_interleaved`` become (0, d/2), (1, d/2 + 1), ... (not in a model with voices,
+    which Hugging Face doesn't read)"""
+    if config.voices or not config.rope_interleaved or not re.search(r"\.[qk]_(proj|norm)\.(weight|bias)$", name):
         return tensor
     pairs = tensor.unflatten(0, (-1, config.head_dim // 2, 2))  # [heads, D / 2, 2, ...]
     halves: Tensor = pairs.transpose(1, 2).flatten(0, 2)  # [heads D, ...]

@@ -37,8 +37,8 @@ def initialize(config: ModelConfig, seed: int) -> Decoder:
     """A decoder with numbers as waves and everything else random, from ``seed`` alone.
 
     Matrices inside the blocks: std 1/sqrt(fan in), and zero for those that write into the residual stream,
-    so the model starts as a table of bigrams. Other embeddings: std 0.7; much less and the verdict is never
-    learned.
+    so the model starts as a table of bigrams. Voices are zero: at first all speak alike. Other embeddings:
+    std 0.7; much less and the verdict is never learned.
     """
     generator = torch.Generator().manual_seed(seed)
     model = Decoder(config)
@@ -46,7 +46,7 @@ def initialize(config: ModelConfig, seed: int) -> Decoder:
         for name, parameter in model.named_parameters():
             if parameter.ndim < 2:
                 continue
-            if name.endswith(("o_proj.weight", "down_proj.weight")):
+            if name.endswith(("o_proj.weight", "down_proj.weight", "voices")):
                 parameter.zero_()
             else:
                 std = 0.7 if "embed_tokens" in name else parameter.shape[1] ** -0.5

@@ -2,7 +2,7 @@
 
 Muon (Jordan et al. 2024, github.com/KellerJordan/Muon) replaces the momentum of a weight matrix by the
 nearest orthogonal matrix, found by five Newton-Schulz steps: every direction is learned at the same pace,
-which trains a tiny model in about half the tokens. Embeddings, head and norms are no linear maps between
+which trains a tiny model in about half the tokens. Embeddings, head, norms and voices are no linear maps between
 hidden spaces; they take AdamW (Loshchilov & Hutter 2019).
 """
 
@@ -59,7 +59,9 @@ class Optimizer:
         self.muon_rate, self.adam_rate, self.momentum = muon_rate, adam_rate, momentum
         self.betas, self.decay, self.step_count = betas, decay, 0
         named = dict(model.named_parameters())
-        self.matrices = {name: p for name, p in named.items() if p.ndim == 2 and ".layers." in name}
+        self.matrices = {
+            name: p for name, p in named.items() if p.ndim == 2 and ".layers." in name and name.endswith("weight")
+        }
         self.others = {name: p for name, p in named.items() if name not in self.matrices}
         self.state = {f"muon.{name}": torch.zeros_like(p) for name, p in self.matrices.items()}
         for moment in ("first", "second"):

@@ -27,12 +27,14 @@ Join = Literal["stitch", "reprefill"]
 @dataclass(frozen=True)
 class Text:
     """A branch: its tokens, the loss weight of each, the threads it forks into then, and what follows the join (or,
-    without threads, follows at once)."""
+    without threads, follows at once). ``voice``: the one in which the branch speaks where it is stitched; text that is
+    read again is read in none."""
 
     tokens: tuple[int, ...]
     weights: tuple[float, ...]
     threads: tuple[Text, ...] = ()
     then: Text | None = None
+    voice: int = 0
 
     def __iter__(self) -> Iterator[Text]:
         """In the order in which a plain text would have them."""
@@ -48,12 +50,14 @@ class Packed:
     tokens, positions  [T] int64
     visible            [T, T] bool, row i sees column j
     weights            [T] float32, of the loss on predicting token i from the token before it
+    voices             [T] int64, the voice of each token
     """
 
     tokens: Tensor
     positions: Tensor
     visible: Tensor
     weights: Tensor
+    voices: Tensor
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -67,6 +71,7 @@ class Batch:
     positions: Tensor
     visible: Tensor
     weights: Tensor
+    voices: Tensor
     size: int  # tokens that are not padding
 
 
@@ -74,7 +79,7 @@ def pack(text: Text, join: Join) -> Packed:
     """The dense form of the demonstration's last branch under ``join``, with the loss weights."""
     dense = unroll([last_branch(text, join)])
     weights = torch.tensor([weight for part in text for weight in part.weights], dtype=torch.float32)  # [T]
-    return Packed(dense.tokens, dense.positions, dense.visible, weights)
+    return Packed(dense.tokens, dense.positions, dense.visible, weights, dense.voices)
 
 
 def last_branch(text: Text, join: Join) -> tuple[View, Span]:
@@ -85,7 +90,7 @@ def last_branch(text: Text, join: Join) -> tuple[View, Span]:
 
 
 def _follow(text: Text, view: View, position: int) -> tuple[View, Span]:
-    span = Span(position, view, text.tokens)
+    span = Span(position, view, text.tokens, voice=text.voice)
     if text.then is None:
         return view, span
     seen, position = view + [span.whole()], span.end
@@ -102,7 +107,7 @@ def collate(sequences: Sequence[Packed], pad: int) -> Batch:
     """Pad to the longest. Padding must see itself: a row that sees nothing is NaN in a softmax."""
     rows, length = len(sequences), max(map(len, sequences))
     tokens = torch.full((rows, length), pad)  # [B, T]
-    positions = torch.zeros(rows, length, dtype=torch.int64)  # [B, T]
+    positions, voices = torch.zeros(2, rows, length, dtype=torch.int64)  # [B, T]
     weights = torch.zeros(rows, length)  # [B, T]
     visible = torch.eye(length, dtype=torch.bool).repeat(rows, 1, 1)  # [B, T, T]
     for row, sequence in enumerate(sequences):
@@ -110,8 +115,9 @@ def collate(sequences: Sequence[Packed], pad: int) -> Batch:
         tokens[row, :end] = sequence.tokens
         positions[row, :end] = sequence.positions
         weights[row, :end] = sequence.weights
+        voices[row, :end] = sequence.voices
         visible[row, :end, :end] = sequence.visible
-    return Batch(tokens, positions, visible, weights, sum(map(len, sequences)))
+    return Batch(tokens, positions, visible, weights, voices, sum(map(len, sequences)))
 
 
 def batches(sequences: Iterable[Packed], budget: int) -> Iterator[list[Packed]]:
