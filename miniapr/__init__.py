@@ -13,7 +13,7 @@ engine/engine.py, methods/adaptive.py.
 
 from .engine.branch import Branch, Completion, Limits
 from .engine.engine import Engine
-from .engine.operations import All, Decode, Extend, Fork, Join, Release, Settle, Start
+from .engine.operations import All, Decode, Extend, Fork, Join, Release, Settle, Start, Weave
 from .engine.sampling import Sampling
 from .kv.span import Piece, Span, View
 from .kv.unroll import unroll
@@ -42,6 +42,7 @@ __all__ = [
     "Span",
     "Start",
     "View",
+    "Weave",
     "adaptive",
     "load",
     "read_plan",

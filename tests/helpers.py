@@ -165,7 +165,7 @@ def known_spans(engine: Engine) -> set[Span]:
     spans.update(piece.span for commit in engine.commits.held for view in commit.views for piece in view)
     for request in engine.scheduler.requests.values():
         spans.update(request.kept or ())
-        for branch in request.alive:
+        for branch in request.holders:
             spans.add(branch.span)
             spans.update(piece.span for piece in branch.view)
     return spans

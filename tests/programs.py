@@ -16,7 +16,8 @@ from miniapr.engine.engine import Engine
 from miniapr.engine.joins import message
 from miniapr.engine.request import Program, Request
 from miniapr.engine.sampling import Sampling
-from miniapr.kv.span import ancestry
+from miniapr.kv.ancestry import ancestry
+from miniapr.kv.weave import POSITIONS
 from miniapr.model.decoder import Decoder
 
 HOW = ("stitch", "stitch_contiguous", "stitch_copied", "reprefill", "select", "message")
@@ -36,6 +37,7 @@ class Act:
     how: str = "stitch"
     keep: bool = False
     given: int | None = None  # of a fork: how many of its tokens the children get
+    positions: str = "shared"  # of a weave
     voiced: bool = False  # of a fork: each child in another voice, if the model has any
 
 
@@ -75,12 +77,14 @@ full = st.lists(some_tokens, min_size=1, max_size=3).map(tuple)
 spawn = st.builds(Act, st.just("fork"), number, seeds=full, given=number, voiced=voiced)
 join = st.builds(Act, st.just("join"), number, number, some_tokens, how=st.sampled_from(HOW), keep=st.booleans())
 extend = st.builds(Act, st.just("extend"), number, tokens=some_tokens)
+weave = st.builds(Act, st.just("weave"), number, positions=st.sampled_from(POSITIONS))
 other = st.builds(Act, st.sampled_from(("settle", "release")), number)
 # Single operations, and the whole figure of fork, decode and join, so that most programs get as far as a join.
 acts = st.lists(
     st.one_of(
         st.tuples(st.one_of(fork, spawn), decode, join),
-        *(st.tuples(one) for one in (decode, fork, spawn, join, extend, other)),
+        st.tuples(fork, weave, decode, st.one_of(decode, extend, other), join),
+        *(st.tuples(one) for one in (decode, fork, spawn, weave, join, extend, other)),
     ),
     max_size=7,
 ).map(lambda figures: tuple(one for figure in figures for one in figure))
@@ -136,6 +140,7 @@ class World:
 
     def compare(self) -> None:
         """Every branch's logits, as soon as they are there, with those of the oracle."""
+        self.follow()
         fresh = []
         for request in self.engine.scheduler.requests.values():
             for branch in request.alive:
@@ -156,15 +161,19 @@ class World:
             leaf = leaves[act.who % len(leaves)]
             if act.kind == "decode":
                 some = leaves[act.who % len(leaves) :]
+                yield from self.settled(some)
                 room = MAX_TOKENS - max(len(branch.history) for branch in some)
                 yield op.Decode(some, until=act.tokens, max_tokens=max(0, min(room, act.which)))
             elif act.kind == "extend" and len(leaf.history) < MAX_TOKENS:
+                yield from self.settled([leaf])
                 yield op.Extend(leaf, act.tokens)
             elif act.kind == "settle":
                 yield op.Settle([leaf])
             elif act.kind == "release" and len(leaves) > 1:
                 yield op.Release([leaf])
-            elif act.kind == "fork" and len(leaves) + len(act.seeds) <= MAX_LEAVES:
+            elif act.kind == "weave":
+                yield from self.weave(root.request, act)
+            elif act.kind == "fork" and len(leaves) + len(act.seeds) <= MAX_LEAVES and not leaf.span.weave:
                 given = None if act.given is None else min(act.given, len(leaf.history))
                 voices = self.voices(act) if act.voiced else None
                 children = yield op.Fork(leaf, act.seeds, given, voices)
@@ -174,6 +183,35 @@ class World:
                 yield from self.join(root.request, act)
         yield op.Settle(self.leaves(root.request))
         return [branch.history for branch in self.leaves(root.request)]
+
+    def settled(self, branches: list[Branch], first: bool = False) -> Program:
+        """Before they go on: all that is written beside them is computed, so that it is plain where they go on. (The
+        first time they begin as they are, with seeds of different lengths.)"""
+        looms = {weave[0] for branch in branches if (weave := self.shadow(branch).weave)}
+        known = {loom for loom in looms if loom.begun or first}
+        for loom in looms:
+            loom.begun = True
+        if known:
+            yield op.Settle([b for b in branches[0].request.alive if (w := self.shadows[b].weave) and w[0] in known])
+            self.follow()
+            for loom in known:
+                loom.settle()
+
+    def follow(self) -> None:
+        """What is written in a weave is known of all of its members, or of none."""
+        for branch in [branch for branch, shadow in self.shadows.items() if shadow.weave]:
+            self.shadow(branch)
+
+    def weave(self, request: Request, act: Act) -> Program:
+        parents = [b for b in request.alive if b.children and all(map(fresh, b.children))]
+        if not parents:
+            return
+        parent = parents[act.who % len(parents)]
+        slot = 4 if act.positions == "slots" else None
+        shadows = [self.shadow(branch) for branch in parent.children]
+        assert (yield op.Weave(parent.children[::-1], act.positions, slot)) == parent.children
+        Shadow.woven(shadows, act.positions, 4)
+        event(f"weave {act.positions}")
 
     def voices(self, act: Act) -> list[int]:
         return [(act.who + number) % (self.model.config.voices + 1) for number in range(len(act.seeds))]
@@ -188,6 +226,8 @@ class World:
             chosen = [chosen[act.which % len(chosen)]]
         elif act.which % 3 == 0 and len(chosen) > 1:
             del chosen[act.which % len(chosen)]
+        if any(branch.span.weave for branch in chosen):
+            yield from self.settled(chosen, first=True)
         shadows = [self.shadow(branch) for branch in sorted(chosen, key=lambda branch: branch.path)]
         if len({node for s in shadows for node, _ in s.own}) < sum(len(s.own) for s in shadows):
             return  # two joins of the same branches: refused, see test_joins
@@ -200,6 +240,12 @@ class World:
         joined = yield op.Join(parent, list(reversed(chosen)), rule, then, keep=act.keep)
         event(f"join {act.how}")
         self.shadows[joined] = before.joined(act.how, shadows, act.tokens, keep).append(then)
+
+
+def fresh(branch: Branch) -> bool:
+    return not (branch.span.peak or branch.generated or branch.span.weave or branch.children) and (
+        branch.first == len(branch.view)
+    )
 
 
 def disturb(engine: Engine, requests: list[Request], what: Disturbance) -> None:
@@ -250,7 +296,8 @@ def run(scenario: Scenario, backend: Any, dtype: Any, tolerance: float) -> list[
     for request in requests:
         event(request.state)
         if request.error:
-            assert isinstance(request.error, ValueError), repr(request.error)
+            if not isinstance(request.error, ValueError):  # one of ours: where it came from
+                raise request.error
             assert "does not fit" in str(request.error)
             assert not fits_alone(engine, request), request.error
     event(f"preempted {any(e.kind == 'preempted' for e in engine.events)}")

@@ -24,9 +24,50 @@ class Node:
 
     token: int
     position: int
-    sees: tuple[tuple[Node, int], ...]
+    before: tuple[tuple[Node, int], ...]
     voice: int = 0
     birth: int = field(default_factory=lambda: next(_birth))
+    weave: Loom | None = None
+    member: int = 0
+    time: int = 0  # in a weave
+
+    @property
+    def sees(self) -> tuple[tuple[Node, int], ...]:
+        """In a weave not known before the others have written what belongs to the same time."""
+        return self.before if self.weave is None else self.weave.seen(self.member, self.time, self)
+
+
+class Loom:
+    """A weave as a clock: each member writes at most one token at a time, and sees whatever the others have written up
+    to that time. "contiguous": as one text, in which the others come first and the own text last."""
+
+    def __init__(self, common: Sequence[tuple[Node, int]], start: int, members: int, positions: str) -> None:
+        self.common, self.start, self.positions = tuple(common), start, positions
+        self.written: list[list[Node]] = [[] for _ in range(members)]
+        self.begun = False
+        self.now = 0  # the earliest time at which something can be added
+
+    def settle(self) -> None:
+        """All that was written has been computed: whoever goes on does so after it."""
+        self.now = max((node.time + 1 for nodes in self.written for node in nodes), default=0)
+
+    def next(self, member: int) -> int:
+        return max(self.now, self.written[member][-1].time + 1 if self.written[member] else 0)
+
+    def text(self, member: int, time: int) -> list[tuple[Node, int]]:
+        """What ``member`` sees at a time, each with its place, in the order of its view."""
+        by_time = [[node for node in nodes if node.time <= time] for nodes in self.written]
+        order = [nodes for n, nodes in enumerate(by_time) if n != member] + [by_time[member]]
+        placed = [(node, node.position + shift) for node, shift in self.common]
+        nodes = [node for nodes in order for node in nodes]
+        if self.positions == "contiguous":
+            return placed + [(node, self.start + n) for n, node in enumerate(nodes)]
+        return placed + [(node, node.position) for node in nodes]
+
+    def seen(self, member: int, time: int, reader: Node) -> tuple[tuple[Node, int], ...]:
+        text = self.text(member, time)
+        own = dict(text)[reader] - reader.position  # by how much the reader itself is further on
+        return tuple((node, place - node.position - own) for node, place in text if node is not reader)
 
 
 class Shadow:
@@ -35,6 +76,19 @@ class Shadow:
     def __init__(self, sees: Sequence[tuple[Node, int]] = (), position: int = 0, voice: int = 0) -> None:
         self.sees, self.position, self.own_from, self.voice = list(sees), position, len(sees), voice
         self.born_at = position
+        self.weave: tuple[Loom, int] | None = None  # and the number in it
+
+    @staticmethod
+    def woven(shadows: Sequence[Shadow], positions: str, slot: int) -> None:
+        first = shadows[0]
+        common, start = first.sees[: first.own_from], first.born_at
+        loom = Loom(common, start, len(shadows), positions)
+        for number, shadow in enumerate(shadows):
+            seed = [node.token for node, _ in shadow.own]
+            del shadow.sees[shadow.own_from :]
+            shadow.position = shadow.born_at = start + (number * slot if positions == "slots" else 0)
+            shadow.weave = loom, number
+            shadow.append(seed)
 
     @property
     def tokens(self) -> list[int]:
@@ -46,9 +100,26 @@ class Shadow:
 
     def append(self, tokens: Sequence[int]) -> Shadow:
         for token in tokens:
-            self.sees.append((Node(token, self.position, tuple(self.sees), self.voice), 0))
+            node = Node(token, self.position, tuple(self.sees), self.voice)
+            if self.weave:
+                node.weave, node.member = self.weave
+                node.time = node.weave.next(node.member)
+                node.weave.written[node.member].append(node)
+            self.sees.append((node, 0))
             self.position += 1
         return self
+
+    @property
+    def seen(self) -> tuple[list[tuple[Node, int]], int]:
+        """All that its next token would see, and where that token would stand."""
+        if not self.weave:
+            return list(self.sees), self.position
+        loom, member = self.weave
+        text = loom.text(member, 10**9)
+        own = sum(len(nodes) for n, nodes in enumerate(loom.written) if n != member)
+        return [(node, place - node.position) for node, place in text], self.position + (
+            own if loom.positions == "contiguous" else 0
+        )
 
     def fork(self, keep: int | None = None, voice: int | None = None) -> Shadow:
         voice = self.voice if voice is None else voice
@@ -72,7 +143,7 @@ class Shadow:
             new.append([node.token for branch in branches for node, _ in branch.own])
         elif how == "select":
             (branch,) = branches
-            new.sees, new.position = list(branch.sees), branch.position
+            new.sees, new.position = branch.seen
             if branch.own_from < new.own_from:
                 new.own_from, new.born_at = branch.own_from, branch.born_at
         else:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miniapr.kv.span import Piece, Span, View, ancestry
+from miniapr.kv.ancestry import ancestry
+from miniapr.kv.span import Piece, Span, View
 
 
 @st.composite

@@ -9,8 +9,11 @@ from torch import Tensor
 from ..kv.cache import KVCache
 from ..kv.span import Piece, Span, View
 from ..model.tokenizer import Tokenizer
+from .cost import Cost, Limits
 from .sampling import Row, Sampling, Token
 from .stopping import TextStream
+
+__all__ = ["Branch", "Completion", "Cost", "Goal", "Limits", "Tree", "let_go"]
 
 
 @dataclass(frozen=True)
@@ -32,49 +35,6 @@ class Goal:
     stream: TextStream | None = None  # if strings end it too
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Of one request. ``tokens``: decoded in all its branches together; ``width``: branches of one fork;
-    ``depth``: forks inside forks."""
-
-    tokens: int = 100_000
-    width: int = 64
-    depth: int = 8
-
-    def __post_init__(self) -> None:
-        for name in ("tokens", "width", "depth"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"limit on {name} must not be negative, is {getattr(self, name)}")
-
-
-@dataclass
-class Cost:
-    """What was done, in exact counts.
-
-    decoded      tokens sampled
-    prefilled    tokens computed other than just sampled: prompts, seeds, text joined again, recomputation
-    recomputed   of those, tokens whose KV had existed before
-    reused       tokens whose KV was taken over as it is: prefix hits, forks (per child) and joins
-    bytes_moved  copied inside the pool
-    keys_shifted keys turned in place
-    steps        forward passes
-    seconds      in steps
-    """
-
-    decoded: int = 0
-    prefilled: int = 0
-    recomputed: int = 0
-    reused: int = 0
-    bytes_moved: int = 0
-    keys_shifted: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-
-    def add(self, **amounts: float) -> None:
-        for name, amount in amounts.items():
-            setattr(self, name, getattr(self, name) + amount)
-
-
 class Tree:
     """The branches of one thought. Their KV is held, given up and restored as a whole, in one of three conditions:
 
@@ -84,6 +44,7 @@ class Tree:
 
     branches  all there ever were, in order of birth
     living    those that are alive, in the same order
+    left      those that have ended while others of their weave go on, and see what they wrote
     state     "running", then "finished", "failed" or "aborted"
     largest_context  tokens that one computed token attended to at most, itself included: no cost, as it never adds up
     """
@@ -92,9 +53,10 @@ class Tree:
         self.id, self.limits, self.tokenizer = id, limits, tokenizer
         self.branches: list[Branch] = []
         self.living: dict[Branch, None] = {}
+        self.left: dict[Branch, None] = {}
         self.held = False
         self.kept: dict[Span, int] | None = None  # span -> how many of its first tokens are held
-        self.growing: Span | None = None  # a sealed span that got blocks in this step, not yet written
+        self.growing: list[Span] = []  # spans that got blocks in this step to be restored, not yet written
         self.cost = Cost()
         self.largest_context = 0
         self.state = "running"
@@ -107,9 +69,26 @@ class Tree:
     def resident(self) -> bool:
         return self.held or self.kept is not None
 
+    @property
+    def holders(self) -> list[Branch]:
+        """Whose views and open spans the tree stands on."""
+        return [*self.living, *self.left]
+
     def add(self, branch: Branch) -> None:
         self.branches.append(branch)
         self.living[branch] = None
+
+    def leave(self, branch: Branch) -> list[Branch]:
+        """It is alive no more. Returns the branches of which nothing is needed any more: not itself while others of its
+        weave live, for they go on seeing all that it wrote."""
+        self.living.pop(branch, None)
+        woven = [other for other in self.holders if branch.woven_with(other)]
+        if any(other in self.living for other in woven):
+            self.left[branch] = None
+            return []
+        for other in woven:
+            del self.left[other]
+        return [*woven, branch]
 
 
 class Branch:
@@ -198,6 +177,17 @@ class Branch:
         """The pieces that it wrote since its parent's fork: what a join adds to the parent's view."""
         return (self.view + (self.span.whole(),)).after(self.first if self.parent else 0)
 
+    def woven_with(self, other: Branch) -> bool:
+        """Whether the two see each other's tokens as they are written."""
+        return self.span.weave is not None and self.span.weave is other.span.weave
+
+    @property
+    def seen(self) -> tuple[View, int]:
+        """All that its next token would see, what is written beside it included, and that token's position."""
+        if self.span.weave:
+            return self.span.weave.frozen(self.span)
+        return self.view + (self.span.whole(),), self.position
+
     @property
     def ready(self) -> bool:
         """All that it stands on is computed and held."""
@@ -216,7 +206,11 @@ class Branch:
             return "stop"
         if new >= goal.limit or self.request.cost.decoded >= self.request.limits.tokens:
             return "length"
-        return "context" if self.position >= context else None
+        weave, span = self.span.weave, self.span
+        # In a weave whose members stand one behind the other, its tokens are further on than where they were written.
+        # Not by the others' last tokens: whether they are there already is a matter of who is asked first.
+        ahead = weave.ahead(span, len(span.tokens) - 1) if weave and span.tokens else 0
+        return "context" if self.position + ahead >= context else None
 
     def end(self, reason: str) -> None:
         """Decoding is over; idempotent."""

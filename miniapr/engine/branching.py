@@ -1,4 +1,4 @@
-"""What the operations do to branches: start, extend, fork, join, close. No model is run here."""
+"""What the operations do to trees: fork, join, close. No model is run here."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..model.config import ModelConfig
 from .branch import Branch, Tree, let_go
 from .events import Log
 from .joins import Join, Merge, common
-from .sampling import Sampling
+from .spans import Spans, written
 
 
-class Branching:
+class Branching(Spans):
     """Changes trees and who holds which views. Each change happens as a whole or not at all.
 
     ``copy`` fills a moved copy (second) of a span (first), its keys turned by so many positions: the one thing here
@@ -24,42 +24,8 @@ class Branching:
     """
 
     def __init__(self, kv: KVCache, config: ModelConfig, log: Log, copy: Callable[[Span, Span, int], None]) -> None:
-        self.kv, self.config, self.log, self.copy = kv, config, log, copy
-
-    def start(self, request: Tree, tokens: Sequence[int], sampling: Sampling) -> Branch:
-        """A root with these tokens to compute. Raises ValueError if they are none or too many."""
-        if not tokens:
-            raise ValueError("the prompt is empty: a branch needs at least one token to go on from")
-        self._check_tokens(tokens, 0)
-        path = (len(request.branches),)
-        branch = Branch(request, self.log.number("branch"), View(), self.span(0, View(), tokens), sampling, path=path)
-        branch.first = len(tokens)
-        request.add(branch)
-        self._told("started", branch)
-        return branch
-
-    def extend(self, branch: Branch, tokens: Sequence[int]) -> None:
-        if tokens:
-            self._check_tokens(tokens, branch.position)
-            branch.span.tokens.extend(tokens)
-            branch.row = None
-            self.log.emit("extended", branch.request, branch, tokens=list(tokens))
-
-    def _check_tokens(self, tokens: Sequence[int], position: int) -> None:
-        config, pool = self.config, self.kv.pool
-        for token in tokens:
-            if not 0 <= token < config.vocab_size:
-                raise ValueError(f"token {token} is not in the vocabulary of {config.vocab_size}")
-        if position + len(tokens) > config.max_position_embeddings:
-            raise ValueError(
-                f"{len(tokens)} tokens from position {position} on exceed the context of "
-                f"{config.max_position_embeddings}"
-            )
-        if pool.blocks_for(len(tokens)) > len(pool):
-            raise ValueError(
-                f"{len(tokens)} tokens need {pool.blocks_for(len(tokens))} blocks of {pool.block_size}, "
-                f"the pool has {len(pool)}"
-            )
+        super().__init__(kv, config, log)
+        self.copy = copy
 
     def fork(
         self,
@@ -95,23 +61,6 @@ class Branching:
         children = [{"branch": child.id, **written(child)} for child in parent.children] if self.log.on else []
         self.log.emit("forked", parent.request, parent, position=position, children=children, reused=reused)
         return list(parent.children)
-
-    def seal(self, branch: Branch) -> None:
-        """Nothing more is written to the span; what the branch held as its open span it now holds as a piece.
-        Tokens that are not computed yet move on to the new one."""
-        span, done = branch.span, branch.span.written
-        if done < span.peak:  # others may know the rest, and stand on it
-            raise RuntimeError(f"{span} is sealed while {span.peak - done} of its tokens are being computed again")
-        rest, again = span.tokens[done:], span.again
-        del span.tokens[done:]
-        span.again = min(again, done)
-        branch.view = branch.view + (span.whole(),)
-        branch.span = self.span(span.end, branch.view, rest, span.voice)
-        branch.span.again = again - span.again
-        if branch.sampled_at is not None:
-            branch.sampled_at -= done
-        self.kv.remember(branch.view)
-        self._told("sealed", branch)
 
     def join(self, parent: Branch, branches: Sequence[Branch], rule: Join, then: Sequence[int], keep: bool) -> Branch:
         begun = time.perf_counter()
@@ -171,12 +120,16 @@ class Branching:
     def _materialise(self, request: Tree, merge: Merge) -> tuple[View, dict[str, int]]:
         """Copy every moved piece to blocks of its own and turn its keys; the returned view is held.
 
-        If the pool has no room for the copies, the query is turned instead: the same result, said in an event.
+        If the pool has no room for the copies, the query is turned instead: the same result, said in an event. So it is
+        for what was written in a weave: a copy of one member could not be computed again without the others.
         """
+        if any(piece.shift and piece.span.weave for piece in merge.view):
+            why = "it was written in a weave"
+            self.log.emit("fallback", request, wanted="stitch_copied", did="stitch_contiguous", why=why)
         copies: dict[Span, tuple[Span, int]] = {}  # the moved copy of each source, and by how much
         pieces = []
         for piece in merge.view:
-            if piece.shift:
+            if piece.shift and not piece.span.weave:
                 # From the span's beginning: what is not a beginning could not be computed again.
                 copy = piece.span.moved(piece.shift, piece.stop, self.log.number("span"))
                 copies[copy] = piece.span, piece.shift
@@ -221,28 +174,13 @@ class Branching:
         finally:  # what it holds is let go whatever its last text was
             if branch.request.held:
                 self.kv.remember(branch.view + (Piece(branch.span, 0, branch.span.written),))
-            let_go(self.kv, branch)
+            for one in branch.request.leave(branch):
+                let_go(self.kv, one)
             branch.state = state
             branch.row = None
-            branch.request.living.pop(branch, None)
             if branch.parent and branch in branch.parent.children:
                 branch.parent.children.remove(branch)
             self.log.emit("merged" if state == "joined" else state, branch.request, branch)
-
-    def span(self, position: int, view: View, tokens: Sequence[int] = (), voice: int = 0) -> Span:
-        return Span(position, view, tokens, self.log.number("span"), voice=voice)
-
-    def _told(self, kind: str, branch: Branch, **more: Any) -> None:
-        """An event in which a branch begins a span."""
-        self.log.emit(kind, branch.request, branch, **more, **(written(branch) if self.log.on else {}))
-
-
-def written(branch: Branch) -> dict[str, Any]:
-    """What an event says of a branch that begins a span: its view, and where and with which tokens it goes on."""
-    view = [[piece.span.id, piece.start, piece.stop, piece.shift] for piece in branch.view]
-    span = branch.span
-    voice = {"voice": span.voice} if span.voice else {}
-    return {"span": span.id, "position": span.position, "tokens": span.tokens[:], "view": view, **voice}
 
 
 def _check_distinct(view: View) -> None:

@@ -102,6 +102,11 @@ class ByHand(ABC):
         children: list[Branch] = self.perform(branch, operations.Fork(branch, seeds, keep, voices))
         return children
 
+    def weave(self, branches: Sequence[Branch], positions: str = "shared", slot: int | None = None) -> list[Branch]:
+        """See :class:`~miniapr.engine.operations.Weave`."""
+        woven: list[Branch] = self.perform(branches[0], operations.Weave(branches, positions, slot))
+        return woven
+
     def join(
         self,
         parent: Branch,

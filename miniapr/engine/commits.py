@@ -15,6 +15,7 @@ from typing import Any
 
 from ..kv.cache import KVCache
 from ..kv.span import Span, View
+from ..kv.weave import Weave
 from .branch import Branch, Tree
 from .branching import Branching
 from .events import Census
@@ -27,7 +28,8 @@ IN_PLACE = ("children", "generated", "span")
 class Commit:
     """What the branches of a tree were. Owns one hold on each of their views.
 
-    branches  {branch: its attributes}, of those that were alive
+    branches  {branch: its attributes}, of those that were alive, and of those that had left a weave that goes on
+    weaves    of each its members, and how they see each other
     pool      what had been told of the pool's blocks (see the event ``pool``)
     held      False once the blocks were needed for something else, or after ``forget``. Checkout still works:
               what is no longer there is computed again.
@@ -35,7 +37,10 @@ class Commit:
 
     def __init__(self, request: Tree, pool: Any) -> None:
         self.request, self.pool = request, pool
-        self.branches = {branch: _state(branch) for branch in request.living}
+        self.branches = {branch: _state(branch) for branch in request.holders}
+        of = {branch.span: branch for branch in self.branches}
+        found = dict.fromkeys(span.weave for span in of if span.weave)
+        self.weaves = [([of[span] for span in weave.spans], weave.common, weave.positions) for weave in found]
         self.held = False
 
     @property
@@ -80,10 +85,9 @@ class Commits:
 
     def commit(self, tree: Tree) -> Commit:
         """Seal what the branches have written, as a fork does, so that nobody writes there any more."""
-        if tree.held:
-            for branch in tree.alive:
-                if branch.span.written:
-                    self._branching.seal(branch)
+        for branch in tree.alive:
+            if branch.span.peak if branch.span.weave else tree.held and branch.span.written:
+                self._branching.seal(branch)
         self._census.tell()
         made = Commit(tree, self._census.told)
         if tree.held:
@@ -95,14 +99,17 @@ class Commits:
         """The branches hold again what they held then. Those born since are "undone"; a later checkout can bring
         them back."""
         tree, kv = made.request, self._kv
-        before = [(branch.view, branch.span) for branch in tree.living] if tree.held else []
+        before = [(branch.view, branch.span) for branch in tree.holders] if tree.held else []
         if not tree.held:
             self._residency.give_up(tree)
         for branch in tree.living:
             branch.state, branch.row = "undone", None
         for branch, state in made.branches.items():
             _restore(branch, dict(state))
-        tree.living = dict.fromkeys(made.branches)
+        for branches, common, positions in made.weaves:
+            Weave([branch.span for branch in branches], common, positions)
+        tree.living = {branch: None for branch in made.branches if branch.state == "alive"}
+        tree.left = {branch: None for branch in made.branches if branch.state != "alive"}
         self._census.told = made.pool
         tree.held = all(piece.stop <= piece.span.written for view in made.views for piece in view)
         if tree.held:

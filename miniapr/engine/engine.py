@@ -23,10 +23,11 @@ from .by_hand import ByHand
 from .commits import Commits
 from .decoding import Decoding
 from .events import Census, Event, Log
+from .jobs import Job
 from .request import Program, Request
 from .residency import Residency
 from .runner import Runner
-from .scheduler import Job, Scheduler
+from .scheduler import Scheduler
 
 
 class Engine(ByHand):
@@ -40,7 +41,8 @@ class Engine(ByHand):
     num_blocks, block_size  the pool
     backend                 "auto", "reference" or "cpp"
     max_batch_tokens        rows of one forward pass; longer prompts are computed in chunks (what is computed
-                            again, by whole blocks: a step may have up to one block's more)
+                            again, by whole blocks: a step may have up to one block's more; a weave, by whole indices:
+                            up to one row's for each of its members)
     reuse_prefixes          keep a cache of causal prefixes
     record                  make events of all that happens and keep them, for ever: for who draws, counts or replays
                             a run. Otherwise they are made in ``step`` only, for whoever called it
@@ -257,8 +259,8 @@ class Engine(ByHand):
             known = request.id in self.scheduler.active or request.id in self.scheduler.resting
             assert known or not request.resident, f"{request} holds blocks, and nobody would ask it to give way"
             held.extend(Piece(span, 0, stop) for span, stop in (request.kept or {}).items())
-            for branch in request.living if request.held else ():
+            for branch in request.holders if request.held else ():
                 held.extend(branch.view)
-        spans = [b.span for request in self.scheduler.requests.values() if request.held for b in request.living]
+        spans = [b.span for request in self.scheduler.requests.values() if request.held for b in request.holders]
         views = chain.from_iterable(commit.views for commit in self.commits.held)
         self.kv.check(held, spans, chain.from_iterable(views))

@@ -31,6 +31,8 @@ class Event:
     stopped              branch, reason
     waited               branch, whose next token others had to come before: ``critical``, how many now
     forked               branch, children [{branch, ...}, ...], position, ``reused`` tokens
+    woven                members [{branch, ...}, ...]: from now on they see each other's tokens as they are written;
+                         ``common`` tokens of their views are the same; ``positions``: see ``kv.weave.Weave``
     copied               span, a copy of span ``source`` in ``blocks``, its keys turned by ``turn``; position, tokens
     joined               branch, parent, children, how, recomputed, reused, bytes_moved, keys_shifted, seconds, ...
     fallback             a join was done another way, and why

@@ -83,7 +83,8 @@ def reprefill(parent: Branch, branches: Sequence[Branch]) -> Merge:
         ready = Piece(piece.span, piece.start, min(piece.stop, piece.span.written), piece.shift)
         if piece.shift or piece.span.view != view or piece.position != parent.position + kept or not len(ready):
             break
-        if piece.span.voice != parent.span.voice:  # read again, it is said as the parent says it
+        # Read again, it sees none of what was written beside it, and is said as the parent says it.
+        if piece.span.weave or piece.span.voice != parent.span.voice:
             break
         view += (ready,)
         kept += len(ready)
@@ -95,11 +96,12 @@ def reprefill(parent: Branch, branches: Sequence[Branch]) -> Merge:
 
 
 def select(parent: Branch, branches: Sequence[Branch]) -> Merge:
-    """Go on from one branch; the others are let go. Raises ValueError unless exactly one is given."""
+    """Go on from one branch and all that it sees; the others are let go. Raises ValueError unless exactly one is
+    given."""
     if len(branches) != 1:
         raise ValueError(f"select goes on from one branch, {len(branches)} were given")
     (branch,) = branches
-    return Merge(branch.view + (branch.span.whole(),), branch.position, row=branch.row)
+    return Merge(*branch.seen, row=branch.row)
 
 
 def message(tokens: Sequence[int], keep: int | None = None) -> Join:

@@ -13,7 +13,7 @@ from ..model.decoder import Decoder
 from ..ops import Operations
 from .branch import Branch
 from .graphs import Graphs
-from .scheduler import Job
+from .jobs import Job
 
 
 class Runner:
@@ -39,7 +39,7 @@ class Runner:
             else:
                 tokens.extend(span.tokens[start:stop])
                 positions.extend(range(span.position + start, span.position + stop))
-            if branch and stop == len(span.tokens):
+            if branch and stop == len(span.tokens) and branch.state == "alive":
                 finished.append(branch)
                 wanted.append(len(tokens) - 1)
         slots = self.kv.slots((job.span, job.start, job.stop) for job in jobs)

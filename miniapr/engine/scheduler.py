@@ -8,28 +8,15 @@ is behind again. So prefill, chunked prefill, decode and recomputation are not t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from ..kv.cache import KVCache
 from ..kv.pool import PoolFull
-from ..kv.span import Piece, Span, View
-from .branch import Branch
-from .branching import written
+from ..kv.span import Piece, Span, Together
 from .commits import Commits
 from .events import Log
+from .jobs import Job, begun, of_weaves, together
 from .request import Request
 from .residency import Residency
-
-
-class Job(NamedTuple):
-    """Compute tokens ``start:stop`` of a span under its view; ``branch``: whose open span it is, if one's."""
-
-    request: Request
-    span: Span
-    view: View
-    start: int
-    stop: int
-    branch: Branch | None
 
 
 class Scheduler:
@@ -157,7 +144,7 @@ class Scheduler:
         """Give back the blocks of jobs that were not computed."""
         for job in jobs:
             self.kv.shrink(job.span)
-            job.request.growing = None
+            job.request.growing.clear()
 
     def _wishes(self, order: Iterable[Request], fail: Callable[[Request, Exception], None]) -> list[Job]:
         """What all would have computed: single tokens first, then longer runs; of each the oldest first."""
@@ -168,18 +155,24 @@ class Scheduler:
                 continue
             try:
                 if request.held or self.residency.complete(request):
+                    woven: dict[Together, int] = {}  # up to which index they are wanted
                     for branch in request.needed():
-                        span = branch.span
+                        span, stop = branch.span, len(branch.span.tokens)
+                        if span.weave is not None:
+                            woven[span.weave] = max(woven.get(span.weave, 0), stop)
+                            continue
                         if not span.written and not branch.view.pieces and not span.blocks:
-                            span = self._adopt_prefix(branch)
-                        start, stop = span.written, len(span.tokens)
-                        (single if stop - start == 1 else longer).append(
-                            Job(request, span, branch.view, start, stop, branch)
-                        )
+                            span = self.residency.adopt_prefix(branch)
+                            stop = len(span.tokens)
+                        job = Job(request, span, branch.view, span.written, stop, branch)
+                        (single if stop - job.start == 1 else longer).append(job)
+                    for job in of_weaves(request, woven) if woven else ():
+                        (single if job.stop - job.start == 1 else longer).append(job)
                 else:  # the first; those after it depend on it
                     span, stop = next(iter(self.residency.behind(request).items()))
                     stop = self.kv.whole_blocks(span, stop)
-                    longer.append(Job(request, span, span.view, span.written, stop, None))
+                    start = begun(span.weave, stop) if span.weave else span.written
+                    longer.append(Job(request, span, span.view, start, stop, None))
             except Exception as error:
                 fail(request, error)
         return single + longer
@@ -193,6 +186,11 @@ class Scheduler:
             request, span, start, stop = job.request, job.span, job.start, job.stop
             if not request.resident or span in spans:
                 continue
+            if span.weave is not None:
+                parts = self._choose_together(job, budget, chosen, fail)
+                spans.update(part.span for part in parts)
+                budget -= sum(part.stop - part.start for part in parts)
+                continue
             if stop - start > budget:
                 stop = start + budget
                 if job.branch is None:  # by whole blocks (see Residency), one at least: else it might never be its turn
@@ -205,23 +203,29 @@ class Scheduler:
                 fail(request, error)
                 continue
             if job.branch is None:
-                request.growing = span
+                request.growing.append(span)
             spans.add(span)
             chosen.append(job)
             budget -= stop - start
 
-    def _adopt_prefix(self, branch: Branch) -> Span:
-        """Begin a root on what the cache knows. Looked up and held before anything is allocated, so that
-        room for the rest is not made by evicting just this (F15), and only once it is computed (F12)."""
-        view = self.kv.match(branch.span.tokens)
-        if len(view):
-            self.kv.hold(view)
-            branch.view = view
-            branch.span = Span(len(view), view, branch.span.tokens[len(view) :], branch.span.id)
-            branch.request.cost.reused += len(view)
-            more = written(branch) if self._log.on else {}
-            self._log.emit("cached", branch.request, branch, cached=len(view), **more)
-        return branch.span
+    def _choose_together(
+        self, job: Job, budget: int, chosen: list[Job], fail: Callable[[Request, Exception], None]
+    ) -> list[Job]:
+        """The same for a weave: what is chosen of all its members, or nothing."""
+        request, parts = job.request, together(job, budget, self.kv.pool.block_size)
+        chosen += parts
+        try:
+            for part in parts:
+                if not self.room(request, part.span, part.stop):
+                    return []
+                if not request.held:
+                    request.growing.append(part.span)
+        except Exception as error:
+            del chosen[-len(parts) :]
+            self.undo(parts)
+            fail(request, error)
+            return []
+        return parts
 
     def computed(self, job: Job) -> None:
         """Book a job that was done."""
@@ -234,9 +238,9 @@ class Scheduler:
             branch.sampled_at = None
             count -= 1
         request.cost.prefilled += count
-        if (context := job.view.length + stop) > request.largest_context:
-            request.largest_context = context
-        if branch is None:
+        context = sum(map(len, span.weave.sees(span, stop))) if span.weave else job.view.length + stop
+        request.largest_context = max(request.largest_context, context)
+        if request.kept is not None:
             self.residency.restored(request, span)
         elif span.causal and stop - start > 1:
             self.kv.remember(job.view + (self.kv.full_blocks(span),))

@@ -167,10 +167,11 @@ class KVCache:
         """``stop``, or beyond it up to where a block of the span is complete, or as full as it ever was.
 
         What is computed again is computed as far as that: somebody else who knows these tokens may hold the block
-        as soon as it is there, and nobody may write to it then.
+        as soon as it is there, and nobody may write to it then. (Spans of a weave have their blocks' borders at the
+        same indices, and are brought as far together.)
         """
-        size = self.pool.block_size
-        return max(stop, min(-(-stop // size) * size, span.peak))
+        size, ever = self.pool.block_size, span.weave.index if span.weave else span.peak
+        return max(stop, min(-(-stop // size) * size, ever))
 
     # What a forward pass needs
 
@@ -194,6 +195,9 @@ class KVCache:
         builder, size = PlanBuilder(), self.pool.block_size
         for _, siblings in groupby(jobs, key=lambda job: id(job[0])):  # one view is one question, for all who have it
             together = list(siblings)
+            if together[0][1].weave:
+                self._plan_woven(builder, together)
+                continue
             rows = sum(stop - start for _, _, start, stop in together)
             for piece in together[0][0]:
                 run = (piece.span, piece.start)  # readers of one run may see more or less of it
@@ -202,6 +206,17 @@ class KVCache:
                 builder.see((span, 0), span.blocks[: -(-stop // size)], 0, start + 1, 0, stop - start, 1)
                 builder.end_rows(stop - start)
         return builder.build()
+
+    def _plan_woven(self, builder: PlanBuilder, jobs: Iterable[tuple[View, Span, int, int]]) -> None:
+        """Row by row: each sees more of the others than the one before, and may see it elsewhere."""
+        for _, span, start, stop in jobs:
+            assert span.weave is not None
+            for i in range(start, stop):
+                for piece in span.weave.sees(span, i + 1):
+                    run = (piece.span, piece.start)
+                    first = piece.start % self.pool.block_size
+                    builder.see(run, self.blocks(piece), first, len(piece), piece.shift, 1, 0)
+                builder.end_rows(1)
 
     # Truth
 

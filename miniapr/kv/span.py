@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Protocol
 
 
 class Span:
@@ -27,12 +28,13 @@ class Span:
     written, anything evicted can be computed again and comes out the same.
 
     peak   how many of its tokens have ever been in the pool: others may know these, and stand on them
+    weave  the weave of which it is one, if it is: then its tokens see those of others too, as the weave says
     voice  the voice in which it is said: the model adds that one's vector to its keys and values; 0: none
     again  how many of its first tokens are no news when they are computed: they had been computed before, in
            this span or as the same text elsewhere. A cost, nothing else follows from it
     """
 
-    __slots__ = ("again", "blocks", "causal", "id", "peak", "position", "tokens", "view", "voice", "written")
+    __slots__ = ("again", "blocks", "causal", "id", "peak", "position", "tokens", "view", "voice", "weave", "written")
 
     def __init__(
         self, position: int, view: View, tokens: Iterable[int] = (), id: int = -1, again: int = 0, voice: int = 0
@@ -45,6 +47,7 @@ class Span:
         self.peak = 0
         self.again = again
         self.voice = voice
+        self.weave: Together | None = None
         self.blocks: list[int] = []
         # Its KV is what a plain causal prefill of the same text would give. Only such spans may enter the
         # prefix cache: a stitched one under its plain tokens would poison later requests (fault M3, F17).
@@ -68,9 +71,28 @@ class Span:
 
     def moved(self, by: int, stop: int, id: int) -> Span:
         """A span that says its first ``stop`` tokens over again, with everything that they see, ``by`` positions
-        further on. Its keys are this one's turned by as much, its values are this one's: only distances count."""
+        further on. Its keys are this one's turned by as much, its values are this one's: only distances count. (One of
+        a weave sees what is written beside it, and that is not said over again.)"""
+        assert self.weave is None
         view = View(piece.moved(by) for piece in self.view)
         return Span(self.position + by, view, self.tokens[:stop], id, stop, self.voice)
+
+
+class Together(Protocol):
+    """Spans that see each other, and can only be computed together: a weave (``weave.py``)."""
+
+    spans: tuple[Span, ...]
+    common: int
+    positions: str
+
+    @property
+    def index(self) -> int: ...
+
+    def sees(self, span: Span, stop: int) -> list[Piece]: ...
+
+    def ahead(self, span: Span, stop: int) -> int: ...
+
+    def frozen(self, span: Span) -> tuple[View, int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,41 +234,3 @@ def _causal(pieces: tuple[Piece, ...], known: int) -> int:
             return count
         length += len(piece)
     return len(pieces)
-
-
-def ancestry(pieces: Iterable[Piece]) -> dict[Span, int]:
-    """Every span needed to compute ``pieces`` from nothing, each after those that it depends on.
-
-    Returns ``{span: stop}``: the first ``stop`` tokens of the span are needed.
-    """
-    needed: dict[Span, int] = {}
-    open_: dict[Span, int] = {}  # those whose own view is being looked at
-    seen: set[int] = set()  # views that were looked at: their spans are in one of the two
-    # A stack, not recursion: a history may be longer than Python's own stack is deep.
-    stack: list[tuple[Span | None, Iterator[Piece]]] = [(None, iter(pieces))]
-    while stack:
-        span, left = stack[-1]
-        piece = next(left, None)
-        if piece is None:
-            stack.pop()
-            if span is not None:
-                needed[span] = open_.pop(span)
-        elif piece.span in needed:
-            needed[piece.span] = max(needed[piece.span], piece.stop)
-        elif piece.span in open_:
-            open_[piece.span] = max(open_[piece.span], piece.stop)
-        else:
-            open_[piece.span] = piece.stop
-            stack.append((piece.span, iter(_unseen(piece.span.view, seen))))
-    return needed
-
-
-def _unseen(view: View | None, seen: set[int]) -> list[Piece]:
-    """The pieces by which a view goes beyond those of its bases that were looked at."""
-    parts: list[tuple[Piece, ...]] = []
-    while view is not None and id(view) not in seen:
-        seen.add(id(view))
-        # The base's last piece may have been melted with the first that came after it.
-        parts.append(view.pieces[max(0, len(view.base.pieces) - 1) if view.base else 0 :])
-        view = view.base
-    return [piece for part in reversed(parts) for piece in part]

@@ -6,18 +6,20 @@ cache, run on this form, says what the logits must be, whatever was forked, join
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .span import Span, View, ancestry
+from .ancestry import ancestry
+from .span import Piece, Span, View
 
 
 @dataclass(frozen=True)
 class Dense:
-    """``T`` tokens of all spans, each once, in an order in which everything seen comes before its viewer.
+    """``T`` tokens of all spans, each once, in an order in which everything seen comes before its viewer (but in a
+    weave, whose spans stand one after the other and see each other).
 
     tokens     [T] int64
     positions  [T] int64, the RoPE index under which each token's own query and key are rotated
@@ -42,7 +44,8 @@ class Dense:
 def unroll(ends: Sequence[tuple[View, Span]]) -> Dense:
     """Dense form of the branches ``(view, open span)`` and of all that they were computed from.
 
-    A span's tokens see the pieces of the view under which it was written, then themselves causally.
+    A span's tokens see the pieces of the view under which it was written, then themselves causally; in a weave also
+    what is written beside them.
     """
     pieces = [piece for view, span in ends for piece in (*view, span.whole())]
     spans = ancestry(pieces)
@@ -60,8 +63,18 @@ def unroll(ends: Sequence[tuple[View, Span]]) -> Dense:
         positions[here] = torch.arange(span.position, span.position + stop)
         voices[here] = span.voice
         visible[here, here] = torch.ones(stop, stop, dtype=torch.bool).tril()
-        for piece in span.view:
-            there = slice(offset[piece.span] + piece.start, offset[piece.span] + piece.stop)
-            visible[here, there] = True
-            shift[here, there] = piece.shift
+        for rows, seen in _rows(span, here):
+            for piece in seen:
+                there = slice(offset[piece.span] + piece.start, offset[piece.span] + piece.stop)
+                visible[rows, there] = True
+                shift[rows, there] = piece.shift
     return Dense(tokens, positions, visible, shift, voices, offset)
+
+
+def _rows(span: Span, here: slice) -> Iterator[tuple[slice | int, Iterable[Piece]]]:
+    """What the tokens of a span see beside their own: all the same, or in a weave each what stands at its index."""
+    if span.weave is None:
+        yield here, span.view
+        return
+    for i in range(here.stop - here.start):
+        yield here.start + i, span.weave.sees(span, i + 1)

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import LayerOperations, Operations, reference
@@ -89,7 +89,7 @@ class Trunk(nn.Module):
         None: no token has one."""
         if voices is None:
             return None
-        return torch.stack([layer.self_attn.voiced(voices) for layer in self.layers], -2)
+        return torch.stack([cast("Layer", layer).self_attn.voiced(voices) for layer in self.layers], -2)
 
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, voiced: Tensor | None, attend: Attend, ops: LayerOperations
@@ -131,7 +131,7 @@ class Decoder(nn.Module):
         """Distinct numbers in the weights, packed or not."""
         parts = [m for m in self.modules() if isinstance(m, Matrix | Scale)]
         weights = {id(part.weight): part.weight.numel() for part in parts}
-        voices = sum(part.voices.numel() for part in self.modules() if hasattr(part, "voices"))
+        voices = sum(weight.numel() for name, weight in self.named_parameters() if name.endswith("voices"))
         return sum(weights.values()) + sum(part.bias.numel() for part in parts if part.bias is not None) + voices
 
     @property

@@ -10,11 +10,14 @@ from ..engine.joins import Join, Merge
 
 
 class NeedsEngine(RuntimeError):
-    """A join of keys and values was asked for where there are none."""
+    """A join or a weave of keys and values was asked for where there are none."""
 
 
 class TextBranching(Branching):
     """As in the engine, but for joins whose result is no ordinary causal text."""
+
+    def weave(self, branches: Sequence[Branch], positions: str, slot: int) -> None:
+        raise NeedsEngine("in a weave branches read each other's keys as they are written: a server has no such thing")
 
     def join(self, parent: Branch, branches: Sequence[Branch], rule: Join, then: Sequence[int], keep: bool) -> Branch:
         name = getattr(rule, "__name__", "custom")

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.branch import Branch
-from ..kv.span import Piece, Span, ancestry
+from ..kv.ancestry import ancestry
+from ..kv.span import Piece, Span
 from ..kv.unroll import unroll
 
 if TYPE_CHECKING:

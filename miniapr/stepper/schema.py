@@ -47,6 +47,7 @@ KINDS: dict[str, dict[str, Rule]] = {
     "stopped": {"reason": text},
     "waited": {"critical": whole},
     "forked": {"children": listed(record(branch=whole, **GROWN)), "position": whole},
+    "woven": {"members": listed(record(branch=whole, **GROWN)), "common": whole, "positions": text},
     "copied": SPAN | {"source": whole, "turn": whole, "blocks": listed(whole)},
     "joined": GROWN
     | {"parent": whole, "children": listed(whole), "how": text}

@@ -53,7 +53,8 @@ def weighted_loss(model: Decoder, batch: Batch) -> Tensor:
     row, column = weights.nonzero(as_tuple=True)  # [N] each: the tokens that are learned
     before = row * batch.tokens.shape[1] + column
     voices = batch.voices if model.config.voices else None
-    predicted = model.dense(batch.tokens, batch.positions, batch.visible, wanted=before, voices=voices).float()  # [N, V]
+    given = batch.tokens, batch.positions, batch.visible
+    predicted = model.dense(*given, wanted=before, voices=voices).float()  # [N, V]
     losses = F.cross_entropy(predicted, batch.tokens[row, column + 1], reduction="none")
     return (losses * weights[row, column]).sum() / weights.sum().clamp_min(1e-9)
 

@@ -303,7 +303,7 @@ function measure(run) {
   run.reach = 8;
   run.lastBlock = 0;
   for (const { kind, branch, data } of run.events) {
-    const begun = kind === "forked" ? data.children : data.view ? [{ branch, ...data }] : [];
+    const begun = kind === "forked" ? data.children : kind === "woven" ? data.members : data.view ? [{ branch, ...data }] : [];
     for (const part of begun) ends.set(part.branch, part.position + part.tokens.length);
     if (kind === "extended") ends.set(branch, ends.get(branch) + data.tokens.length);
     if (kind === "decoded") ends.set(branch, ends.get(branch) + 1);

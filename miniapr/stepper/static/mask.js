@@ -14,7 +14,7 @@ export function shapes(state, id) {
   }
   const found = [];
   for (const row of pieces) {
-    const rows = row.to - row.from, view = state.spans.get(row.span).view;
+    const rows = row.to - row.from, view = state.seen(row.span), { weave } = state.spans.get(row.span);
     for (const column of pieces) {
       if (column.key === row.key) {
         // Its own span: up to itself.
@@ -22,6 +22,7 @@ export function shapes(state, id) {
         else if (column.to <= row.from) found.push({ kind: "rectangle", row: row.at, column: column.at, rows, columns: column.to - column.from, span: column.span });
         continue;
       }
+      if (weave.spans.includes(column.span)) found.push(...beside(row, column));
       for (const [span, from, to] of view) {
         if ((state.spans.get(span).source ?? span) !== column.key) continue;
         const start = Math.max(from, column.from), stop = Math.min(to, column.to);
@@ -31,6 +32,15 @@ export function shapes(state, id) {
     }
   }
   return { pieces, shapes: found, size: at };
+}
+
+/** Of another span of a weave, both from their first token on: up to the same index. */
+function beside(row, column) {
+  const rows = row.to - row.from, columns = column.to - column.from, both = Math.min(rows, columns);
+  const place = { row: row.at, column: column.at, span: column.span };
+  const found = [{ ...place, kind: "triangle", rows: both, columns: both }];
+  if (rows > both) found.push({ ...place, kind: "rectangle", row: row.at + both, rows: rows - both, columns });
+  return found;
 }
 
 export function mask(run, state, { width, selected, token }) {
@@ -70,5 +80,5 @@ export function describe(run, state, id) {
   if (!state.branches.has(id)) return "No branch is chosen.";
   const { pieces, size } = shapes(state, id);
   const told = pieces.map((p) => `span ${p.span} tokens ${p.from} to ${p.to - 1} at positions ${p.position} to ${p.position + p.to - p.from - 1}${p.shift ? ` (moved by ${signed(p.shift)})` : ""}`);
-  return `Branch ${id} stands on ${size} tokens: ${told.join("; ")}. Each token attends to those before it in its own span, and to what its span's view held.`;
+  return `Branch ${id} stands on ${size} tokens: ${told.join("; ")}. Each token attends to those before it in its own span, and to what its span's view held${pieces.some((p) => state.spans.get(p.span).weave.spans.length) ? "; in a weave also to the others' tokens up to the same index" : ""}.`;
 }

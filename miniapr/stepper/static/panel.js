@@ -50,14 +50,16 @@ export function inspect(run, state, token) {
   if (!span || token.index >= span.tokens.length)
     return html("p", { class: "none" }, "Point at a token, or move to the picture of the branches with Tab and use the arrow keys.");
   const { index } = token, block = span.blocks[Math.floor(index / run.size)], there = index < span.written;
-  const event = run.said.get(`${span.id}/${index}`), seen = span.view.reduce((n, [, a, b]) => n + b - a, 0);
+  const event = run.said.get(`${span.id}/${index}`), view = state.seen(span.id);
+  const beside = span.weave.spans.filter((other) => other !== span.id);
+  const seen = view.reduce((n, [, a, b]) => n + b - a, 0) + beside.reduce((n, other) => n + Math.min(index + 1, state.spans.get(other).tokens.length), 0);
   const facts = [
     ["token", `${span.tokens[index]}`], ["branch", `${span.branch}`], ["span", `${span.id}, token ${index}`],
     ["position", `${span.position + index}`],
     ["block", block === undefined ? "none yet" : `${block}`],
     ["slot", block === undefined ? "none yet" : `${block * run.size + (index % run.size)}`],
     ["keys, values", there ? (index < span.again ? "computed again" : "written") : "not computed yet"],
-    ["attends to", `${seen + index + 1} tokens${span.view.length ? `: spans ${ranges(span.view.map(([s]) => s))} and its own` : ""}`],
+    ["attends to", `${seen + index + 1} tokens${view.length + beside.length ? `: spans ${ranges([...view.map(([s]) => s), ...beside])} and its own` : ""}`],
   ];
   const rivals = event?.data.alternatives ?? [];
   return html("div", { class: "token" },

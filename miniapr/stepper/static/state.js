@@ -5,12 +5,13 @@
 
 const KEEP = 64;
 const BEGIN = new Set(["started", "forked", "joined"]); // each is a frame of its own,
-const BEFORE = new Set(["submitted", "admitted", "sealed", "copied", "merged", "released", "pool"]); // with what led to it
+const BEFORE = new Set(["submitted", "admitted", "sealed", "woven", "copied", "merged", "released", "pool"]); // with what led to it
+const ALONE = { spans: [], common: 0 }; // the weave of a span that is in none
 const COUNTERS = ["decoded", "prefilled", "recomputed", "reused", "bytes_moved", "keys_shifted", "critical", "passes"];
 
 class State {
   constructor() {
-    this.spans = new Map(); // id -> {id, branch, position, tokens, written, blocks, turn, source, view}
+    this.spans = new Map(); // id -> {id, branch, position, tokens, written, blocks, turn, source, view, weave}
     this.branches = new Map(); // id -> {id, parent, span, view, alive, end, first, critical, sources}
     this.refs = new Map(); // block -> how many hold it
     this.owner = new Map(); // block -> span
@@ -41,6 +42,12 @@ class State {
     return length ? [...view, [span, 0, length, 0]] : view;
   }
 
+  /** What the tokens of a span attend to beside their own: its view, and in a weave what the others wrote before. */
+  seen(id) {
+    const { view, weave } = this.spans.get(id), others = weave.spans.filter((other) => other !== id);
+    return [...view, ...others.flatMap((other) => after(this.spans.get(other).view, weave.common))];
+  }
+
   /** The position of a branch's next token. */
   next(id) {
     const span = this.spans.get(this.branches.get(id).span);
@@ -48,11 +55,21 @@ class State {
   }
 }
 
+/** The pieces of a view beyond its first tokens. */
+function after(view, count) {
+  const found = [];
+  for (const [span, from, to, shift] of view) {
+    if (to - from > count) found.push([span, from + Math.max(count, 0), to, shift]);
+    count -= to - from;
+  }
+  return found;
+}
+
 /** A branch begins a span: what the events call {span, position, tokens, view}. */
 function begin(state, branch, said) {
   state.spans.set(said.span, {
     id: said.span, branch: branch.id, position: said.position, tokens: [...said.tokens], written: 0, blocks: [], turn: 0,
-    view: said.view, source: null, again: 0, peak: 0, sampled: false,
+    view: said.view, source: null, again: 0, peak: 0, sampled: false, weave: ALONE,
   });
   branch.span = said.span;
   branch.view = said.view;
@@ -125,11 +142,22 @@ const APPLY = {
     for (const child of e.data.children) if (!state.branches.has(child.branch)) born(state, child.branch, e.branch, child);
     state.counters.reused += e.data.reused ?? 0;
   },
+  woven(state, { data }) {
+    const weave = { spans: data.members.map((member) => member.span), common: data.common };
+    for (const member of data.members) {
+      const branch = state.branches.get(member.branch);
+      if (branch.span !== member.span) {
+        if (branch.first === branch.span) branch.first = member.span; // it was forked, and has written nothing yet
+        begin(state, branch, member);
+      }
+      state.spans.get(member.span).weave = weave;
+    }
+  },
   copied(state, e, size) {
     const source = state.spans.get(e.data.source), span = {
       id: e.data.span, branch: source.branch, position: e.data.position, tokens: [...e.data.tokens],
       written: e.data.tokens.length, blocks: [], turn: e.data.turn, view: source.view, source: source.id,
-      again: 0, peak: 0, sampled: false,
+      again: 0, peak: 0, sampled: false, weave: ALONE,
     };
     span.peak = span.written;
     state.spans.set(span.id, span);
@@ -177,7 +205,7 @@ function cut(events) {
   let step = null, open = null, waiting = null; // what is not worth a frame goes into the next one of its step
   const close = () => (open = null);
   events.forEach((event, i) => {
-    const { kind } = event, shown = kind in APPLY && kind !== "pool" && kind !== "sealed";
+    const { kind } = event, shown = kind in APPLY && !["pool", "sealed", "woven"].includes(kind);
     if (event.step !== step) close();
     if (BEGIN.has(kind) && open && ![...open.kinds].every((k) => BEFORE.has(k))) close();
     if (!open && !shown && (event.step !== step || !frames.length || waiting !== null)) waiting ??= i;
@@ -215,6 +243,7 @@ export class Run {
     for (const event of events) {
       const { kind, branch, data } = event;
       if (kind === "forked") for (const child of data.children) open.set(child.branch, [child.span, child.tokens.length]);
+      else if (kind === "woven") for (const member of data.members) open.set(member.branch, [member.span, member.tokens.length]);
       else if (data.view) open.set(branch, [data.span, data.tokens.length]);
       if (kind === "extended") open.get(branch)[1] += data.tokens.length;
       if (kind === "decoded") this.said.set(`${open.get(branch)[0]}/${open.get(branch)[1]++}`, event);
@@ -275,6 +304,8 @@ export class Run {
     for (const e of of("forked"))
       parts.push(`Branch ${e.branch} forks at position ${e.data.position} into ${e.data.children.length}; nothing is computed or copied`);
     for (const e of of("joined")) parts.push(joining(e, some));
+    for (const e of of("woven"))
+      parts.push(`Branches ${e.data.members.map((member) => member.branch).join(", ")} see from here on what the others write`);
     const decoded = of("decoded");
     if (decoded.length === 1) parts.push(`Branch ${decoded[0].branch} decodes one token`);
     else if (decoded.length) parts.push(`${some(decoded.length, "branch").replace("branchs", "branches")} decode a token each, in one step`);
