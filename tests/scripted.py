@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from miniapr.engine.branch import Branch
 from miniapr.engine.engine import Engine
 from miniapr.methods.budget import Budget
 from miniapr.methods.outcome import Outcome
@@ -77,7 +78,7 @@ class Scripted(Engine):
         for job in jobs:
             job.span.written = job.stop
             if job.branch and job.stop == len(job.span.tokens):
-                job.branch.logits = self._logits(job.branch.history)
+                job.branch.logits = self._logits(seen(job.branch))
 
     def _logits(self, history: Sequence[int]) -> Tensor:
         words = self.words.decode(history).split()
@@ -105,6 +106,14 @@ class Scripted(Engine):
     def _check(self) -> bool:
         self.check()
         return False
+
+
+def seen(branch: Branch) -> list[int]:
+    """All tokens that its last one saw, itself included, in the order of its view."""
+    span = branch.span
+    if span.weave is None:
+        return branch.history
+    return [token for piece in span.weave.sees(span, len(span.tokens)) for token in piece.tokens]
 
 
 def role(

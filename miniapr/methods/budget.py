@@ -85,7 +85,8 @@ class Spend(Decode):
         return super().done()
 
     def needs(self) -> Iterable[Branch]:
-        """Those that are admitted: of the whole tree's the oldest, since other operations of it decode as well."""
+        """Those that are admitted: of the whole tree's the oldest, since other operations of it decode as well; and who
+        is in a weave with one of them, for these go in step."""
         length, admission = self.budget.length, self.budget.admission
         if length is None and admission is None:
             return super().needs()
@@ -94,7 +95,7 @@ class Spend(Decode):
             del running[affordable(running, self.budget.left(self._tree), length) :]
         if admission:
             del running[admission.width(self._tree, len(running), self._machine.log.step) :]
-        return [branch for branch in super().needs() if branch in running]
+        return [one for one in super().needs() if one in running or any(map(one.woven_with, running))]
 
     def _end(self, branch: Branch, reason: str) -> None:
         if branch.decoding:

@@ -63,6 +63,7 @@ class Outcome:
     judge       who chose: "none" (there was nothing to choose), "vote", "confidence", "value" (the model's own),
                 or "exact" (the task's verifier: best-of-N with it is pass@N)
     spent       the budget ended it: the answer is the best so far
+    note        what was done otherwise than the method has it, and why; empty: nothing
     """
 
     answer: str | None
@@ -71,3 +72,4 @@ class Outcome:
     spent: bool = False
     costs: Costs = field(default_factory=Costs)
     tree: tuple[Thought, ...] = ()
+    note: str = ""

@@ -10,12 +10,14 @@ from .calls import apr, recursive
 from .deepconf import deepconf, deepconf_online
 from .early_cancel import early_cancel
 from .method import Method
+from .parathinker import parathinker
 from .search.graph_of_thoughts import graph_of_thoughts
 from .search.mcts import mcts
 from .search.tree_of_thoughts import tree_of_thoughts, tree_of_thoughts_dfs
 from .self_consistency import budget_aware, self_consistency
 from .sequential import sequential
 from .skeleton_of_thought import skeleton_joined, skeleton_of_thought
+from .weaves import group_think, hogwild
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -33,6 +35,9 @@ METHODS: dict[str, Method] = {
         tree_of_thoughts_dfs,
         graph_of_thoughts,
         mcts,
+        parathinker,
+        group_think,
+        hogwild,
         multiverse,
         threadweaver,
         parallel_r1,

@@ -17,6 +17,23 @@ SO_FAR = "{question}\n\nThe answer so far: {text}\n\n"
 PROPOSE = SO_FAR + "Write three different ways to go on, one sentence each: a numbered list."
 VALUE = "{question}\n\nAn answer: {text}\n\nIs this answer right? Say only: sure, likely or impossible."
 VOTE = "{question}\n\n{choices}\n\nWhich of these is best? Say only its number."
+# ParaThinker's own words, in place of its tokens
+THOUGHT = "Thought {}: "
+SUMMARY = "By analyzing multiple reasoning processes above, I concluded that: The final answer is"
+# Group Think's prompts are not published; Hogwild!'s words are its own, as far as they are.
+THINKERS = (
+    "{question}\n\nSeveral thinkers work on this together, and read each other's words as they are written. Each does "
+    "what no other does yet, and says the answer as soon as anyone has it."
+)
+TEAM = (
+    "{question}\n\nYou work on this as one of a team ({names}). All write at the same time, and read what the others "
+    "write as they write it. Divide the work, don't repeat what others do, and use what they find."
+)
+NAMES = ("Alice", "Bob", "Carol", "Dave", "Erin", "Frank", "Grace", "Heidi")
+NUDGE = "Quick check: am I doing redundant work? (yes/no): "
+FINISH = (
+    "Wait, given the limited time, I have to give an answer right now. Considering all that was found, the answer is"
+)
 VALUES = {"sure": 1.0, "likely": 1 / 20, "impossible": 0.001 / 20}
 
 
@@ -68,6 +85,26 @@ def talking(bundle: Bundle, temperature: float = 1.0) -> Game:
         asked = POINT.format(number=number, point=point)
         return [*talk.turn(asked), *talk.encode(ABOUT.format(point=point))]
 
+    def begins(prompt: str, beginning: Callable[..., str]) -> Callable[..., Sequence[int]]:
+        """Asked for no more than the question: the prompt. For the number of a branch: the words by which it begins."""
+
+        def ask(question: str, *numbers: str) -> Sequence[int]:
+            if numbers:
+                return talk.encode(beginning(*map(int, numbers)))
+            return talk.chat([{"role": "user", "content": prompt.format(question=question, names=", ".join(NAMES))}])
+
+        return ask
+
+    def step_of(number: int, step: int) -> str:
+        name = NAMES[(number - 1) % len(NAMES)]
+        greeting = f"Hi, I'm {name}. " + ("Here's how we can" if number == 1 else "") if step == 1 else ""
+        return f"**{name} [{step}]:** {greeting}"
+
+    def at_work(question: str, text: str) -> State | None:
+        """Done where the turn has ended."""
+        said = plain(text)
+        return State(said, len(said) < len(text.strip()), said or None) if said else None
+
     whole = asks("{question}")
     roles = {
         "chain": Role(whole, lambda question, text: plain(text) or None, ends),
@@ -78,6 +115,14 @@ def talking(bundle: Bundle, temperature: float = 1.0) -> Game:
         "skeleton": Role(asks(OUTLINE, "1."), lambda question, text: read_points("1." + text, 8), ends, most=120),
         "point": Role(point, lambda question, text: plain(text), ends, most=120),
         "expand": Role(expand, lambda question, text: plain(text), ends, most=120),
+        "path": Role(begins("{question}", THOUGHT.format), lambda question, text: plain(text), ends, most=200),
+        "summary": Role(
+            lambda question: talk.encode(f"\n\n{SUMMARY}"), lambda question, text: plain(text) or None, ends
+        ),
+        "thinker": Role(begins(THINKERS, "Thinker {}: ".format), lambda question, text: plain(text) or None, ends),
+        "teammate": Role(begins(TEAM, step_of), at_work, ends, stop=("\n\n",)),
+        "nudge": Role(lambda question: talk.encode(NUDGE), lambda question, text: text),
+        "finish": Role(lambda question: talk.encode(f"\n\n{FINISH}"), lambda question, text: plain(text) or None, ends),
         "conclude": Role(
             lambda question: [*talk.turn(CONCLUDE), *talk.encode(IN_SHORT)],
             lambda question, text: f"{IN_SHORT} {plain(text)}",

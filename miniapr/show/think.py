@@ -100,6 +100,7 @@ def as_dict(chosen: Entry, game: Game, problem: Any, outcome: Outcome) -> dict[s
         "correct": check(problem, outcome.answer) if check else None,
         "judge": outcome.judge,
         "spent": outcome.spent,
+        "note": outcome.note,
         "candidates": [asdict(candidate) for candidate in outcome.candidates],
         "costs": asdict(outcome.costs),
         "tree": [asdict(thought) for thought in outcome.tree],
@@ -123,6 +124,8 @@ def show(chosen: Entry, game: Game, problem: Any, outcome: Outcome, out: Console
         right = game.player.check is not None and game.player.check(problem, outcome.answer)
         verdict = game.verdict(problem, outcome.answer)
         out.print(Text.assemble(("Verdict  ", "dim"), (verdict, "bold green" if right else "bold red")))
+    if outcome.note:
+        out.print(Text(f"{outcome.note[0].upper()}{outcome.note[1:]}.", "yellow"))
     if outcome.spent:
         out.print(Text("The budget was spent: this is the best so far.", "yellow"))
     out.print(_costs(outcome.costs))

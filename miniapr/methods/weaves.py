@@ -1,0 +1,143 @@
+"""Workers that read each other's words as they are written: Group Think (Hsu et al. 2025, arXiv 2505.11107) and
+Hogwild! Inference (Rodionov et al. 2025, arXiv 2504.06261)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..engine.branch import Branch
+from ..engine.operations import All, Join, Start, Weave
+from ..engine.request import Program
+from ..kv.weave import POSITIONS
+from .budget import Budget, Spend, Wait
+from .judges import vote
+from .method import ENGINE, method
+from .moves import append, fork
+from .outcome import Candidate, Outcome
+from .player import Player, Role, State
+
+
+def woven(root: Branch, seeds: Sequence[Sequence[int]], positions: str, slot: int) -> Program:
+    """Fork, and let the children see each other. Gives them; none where there is no room."""
+    branches = yield from fork(root, seeds)
+    if not branches:
+        return []
+    try:
+        return (yield Weave(branches, positions, slot if positions == "slots" else None))
+    except ValueError:  # the last slot lies behind the context
+        return []
+
+
+def _check(positions: str) -> None:
+    if positions not in POSITIONS:
+        raise ValueError(f"positions are {', '.join(POSITIONS)}, not {positions!r}")
+
+
+@method(
+    "group-think",
+    forks="once",
+    sees="each other",
+    positions="slots",
+    joins="vote",
+    needs=("thinker",),
+    where=ENGINE,
+    paper="Hsu et al. 2025, arXiv 2505.11107",
+)
+def group_think(
+    problem: Any, player: Player, budget: Budget, width: int = 4, thoughts: int = 256, positions: str = "slots"
+) -> Program:
+    """Thinkers that see each other's tokens as they are written, each at positions of its own; the most frequent
+    answer wins.
+
+    The player's "thinker" is asked for the prompt, and with a number for the words by which that thinker begins.
+    ``thoughts``: tokens of each, these words included, and the size of a slot. The rule of positions in the first
+    version of the paper cannot be checked from what is public; this one is as it is told, and the others are options.
+    """
+    _check(positions)
+    role = player["thinker"]
+    root = yield Start(role.ask(problem), player.sampling)
+    seeds = [role.ask(problem, str(number)) for number in range(1, width + 1)]
+    thinkers = yield from woven(root, seeds, positions, thoughts)
+    if not thinkers:
+        return Outcome(None, spent=True)
+    ended = yield Spend(thinkers, role, budget, most=max(0, thoughts - max(map(len, seeds))))
+    candidates = tuple(player.candidate(problem, branch, role="thinker") for branch in thinkers)
+    return Outcome(vote(candidates), candidates, "vote", spent=any(done.finish == "length" for done in ended))
+
+
+@method(
+    "hogwild",
+    forks="once",
+    sees="each other",
+    positions="contiguous",
+    joins="first is done",
+    needs=("teammate", "nudge", "finish"),
+    where=ENGINE,
+    paper="Rodionov et al. 2025, arXiv 2504.06261",
+)
+def hogwild(
+    problem: Any,
+    player: Player,
+    budget: Budget,
+    width: int = 2,
+    every: int = 256,
+    reserve: int = 64,
+    positions: str = "contiguous",
+) -> Program:
+    """Workers on one problem who see each other's work in progress; the first who is done ends all.
+
+    The player's "teammate" is asked for the prompt, and with (worker, step) for the words by which that step begins; it
+    reads a step as a State, final where the problem is solved. Each ``every`` tokens "nudge" is put before a worker's
+    next step: the question whether its work is redundant. If nobody is done, "finish" is put behind what the first
+    worker sees, with ``reserve`` tokens kept for it.
+    """
+    _check(positions)
+    role = player["teammate"]
+    root = yield Start(role.ask(problem), player.sampling)
+    seeds = [role.ask(problem, str(number), "1") for number in range(1, width + 1)]
+    workers = yield from woven(root, seeds, positions, max(1, budget.tokens))
+    if not workers:
+        return Outcome(None, spent=True)
+    team = _Team(problem, role, player["nudge"], replace(budget, tokens=max(0, budget.tokens - reserve)), every)
+    yield All([team.work(branch, number) for number, branch in enumerate(workers, start=1)])
+    if team.done:
+        return Outcome(team.done[0].answer, tuple(team.done))
+    yield Wait(workers, workers)  # the last words are said when all have been heard
+    try:
+        yield Join(root, workers[:1], "select", then=player["finish"].ask(problem))
+    except ValueError:  # the context is full
+        return Outcome(None, spent=True)
+    (done,) = yield Spend([root], player["finish"], budget)
+    answer = player["finish"].read(problem, done.text)
+    return Outcome(answer, (Candidate(answer, done.text, None, root.id),), spent=done.finish == "length")
+
+
+@dataclass
+class _Team:
+    """What the workers share beside what they write. ``done``: what those had to say who solved it, the first first."""
+
+    problem: Any
+    role: Role
+    nudge: Role
+    budget: Budget
+    every: int
+    done: list[Candidate] = field(default_factory=list)
+
+    def work(self, branch: Branch, number: int) -> Program:
+        """Step after step. Between two of them nothing is waited for, so that nobody is overtaken."""
+        step, since = 1, 0
+        while True:
+            (said,) = yield Spend([branch], self.role, self.budget, cut=lambda running: running if self.done else ())
+            state = self.role.read(self.problem, said.text)
+            if isinstance(state, State) and state.final:
+                self.done.append(Candidate(state.answer, said.text, None, branch.id))
+            if self.done or said.finish != "stop":
+                return
+            step, since = step + 1, since + len(said.tokens)
+            words = [*self.role.ask(self.problem, str(number), str(step))]
+            if since >= self.every:
+                since, words = 0, [*words, *self.nudge.ask(self.problem)]
+            if not (yield from append(branch, *words)):
+                return
