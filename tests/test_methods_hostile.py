@@ -17,6 +17,7 @@ from test_methods_forking import WORDS
 from miniapr.engine.operations import Decode, Fork, Start
 from miniapr.engine.request import Program
 from miniapr.engine.sampling import Sampling
+from miniapr.methods.admission import Admission
 from miniapr.methods.async_think import Action
 from miniapr.methods.blocks import multiverse
 from miniapr.methods.budget import Budget, Spend
@@ -116,7 +117,12 @@ def defined(outcome: Outcome, budget: Budget) -> None:
 
 
 BUDGETS = st.builds(
-    Budget, tokens=st.integers(0, 90), critical=st.none() | st.integers(0, 30), depth=st.integers(0, 6) | st.just(64)
+    Budget,
+    tokens=st.integers(0, 90),
+    critical=st.none() | st.integers(0, 30),
+    depth=st.integers(0, 6) | st.just(64),
+    length=st.none() | st.integers(0, 20),
+    admission=st.none() | st.builds(Admission, rows=st.none() | st.integers(1, 5), cap=st.none() | st.integers(1, 3)),
 )
 TEXTS = st.tuples(st.sampled_from(sorted(KINDS)), st.integers(0, 10**6)).map(lambda drawn: KINDS[drawn[0]](drawn[1]))
 
