@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import plots, tables, targets
+from . import plots, race, tables, targets
 from .targets import judge
 
 HERE = Path(__file__).parent
@@ -160,6 +160,8 @@ def write() -> None:
     for stem, found in files.items():
         page_of(stem).write_text(page(found, TRIED.read_text(), stem, list(files)))
         print(page_of(stem))
+    if race.FIGURES.exists():
+        print(race.write())
 
 
 def page_of(stem: str) -> Path:

@@ -22,6 +22,7 @@ from benchmarks import (
     peers,
     plots,
     prefill,
+    race,
     report,
     steps,
     tables,
@@ -369,3 +370,24 @@ def test_bursts_of_the_engine_count_without_the_warm_up():
     times = interleave(turns, rounds=2, warmup=1, burst=steps.BURST)
     row = team.row(1, times, 2 * steps.BURST)
     assert row["model"]["n"] == 6 and len(team.trees[1].watch.seconds) == 9 and row["engine"]["n"] == 2
+
+
+def test_races_are_pooled_over_their_seeds(tmp_path):
+    def told(seed: int, right: int, critical: float) -> Path:
+        row = {"method": "best-of-n", "judge": "exact", "problems": 10, "right": right, "spent": 0}
+        row |= dict.fromkeys(race.COSTS, 1.0) | {"critical": critical}
+        other = {**row, "method": "early-cancel", "critical": critical + 1}
+        file = tmp_path / f"{seed}.json"
+        budget = {"tokens": 50, "critical": None}
+        about = {"task": "countdown", "model": "m", "budget": budget, "seed": seed, "temperature": 1.0, "left_out": {}}
+        file.write_text(json.dumps({**about, "rows": [row, other]}))
+        return file
+
+    files = [told(0, 2, 4.0), told(1, 4, 8.0)]
+    found = race.pooled(files)
+    rows = found["races"]["countdown by m, 50 tokens"]["rows"]
+    assert rows["best-of-n"] | {"problems": 20, "right": 6, "critical": 6.0} == rows["best-of-n"]
+    page = race.page(found)
+    assert "| `best-of-n` | exact | 30 | 15-52 | 1 * | 6 * |" in page and "| 1 * | 7 |" in page
+    with pytest.raises(ValueError, match=r"seed 0 of countdown by m, 50 tokens is there already"):
+        race.pooled([files[0], files[0]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..model.bundle import Bundle
 from .game import Game
@@ -25,7 +26,8 @@ def game_of(bundle: Bundle, temperature: float = 1.0, task: str | None = None, l
     if task is not None and task not in games:
         trained = f"it was trained for {', '.join(games)}" if games else "it was trained for no task"
         raise ValueError(f"the model {bundle.name} was not trained for {task}; {trained}")
-    return games[task or next(iter(games))]()
+    chosen = task or next(iter(games))
+    return replace(games[chosen](), task=chosen)
 
 
 def _games(bundle: Bundle, temperature: float, levels: int) -> dict[str, Callable[[], Game]]:

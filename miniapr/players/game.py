@@ -22,6 +22,7 @@ class Game:
     verdict what the verifier says of an answer, in words; None: there is none
     outside what a problem has that the model was not trained for, in a sentence; None: nothing
     targets whether a problem has a target beside its numbers
+    task    by which name it was chosen; "" for questions that people ask
     """
 
     player: Player
@@ -31,6 +32,7 @@ class Game:
     verdict: Callable[[Any, str | None], str] | None = None
     outside: Callable[[Any], str | None] = lambda problem: None
     targets: bool = True
+    task: str = ""
 
 
 def ranges_for(name: str, known: list[Ranges], count: int | None) -> Ranges:

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
             if interrupt():
                 break
     ordered = [rows[one.name] for one in ready.entries if one.name in rows]
-    _write(args, ordered, ready.left_out, ready.bundle.name)
+    _write(args, ordered, ready)
     if args.html and ordered:
         _page(args, ordered, _recorded(args, ready), ready.bundle.name)
     show(ordered, ready.left_out, args)
@@ -156,16 +156,18 @@ def _progress() -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-def _write(args: argparse.Namespace, rows: Sequence[Row], left_out: dict[str, str], model: str) -> None:
+def _write(args: argparse.Namespace, rows: Sequence[Row], ready: _Ready) -> None:
+    model = ready.bundle.name
     if args.json:
         told: dict[str, Any] = {
             "model": model,
+            "task": ready.game.task,
             "budget": {"tokens": args.budget, "critical": args.critical},
             "problems": args.problems,
             "seed": args.seed,
             "temperature": args.temperature,
             "rows": [row.as_dict() for row in rows],
-            "left_out": left_out,
+            "left_out": ready.left_out,
         }
         args.json.write_text(json.dumps(told, indent=2) + "\n")
         print(f"wrote {args.json}", file=sys.stderr)

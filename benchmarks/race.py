@@ -1,0 +1,148 @@
+"""docs/race.md: every method on the same problems, from what `miniapr race --json` wrote.
+
+    miniapr race --problems 70 --budget 600 --seed 0 --json race-600-0.json     # and other seeds and budgets
+    python -m benchmarks.race race-*.json        # pooled into benchmarks/results/race.json, and the page made
+
+Runs of one task, model and budget are pooled over their seeds, which draw other problems and other dice.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from miniapr.methods.race import wilson
+from miniapr.methods.table import METHODS
+from miniapr.show.race_plot import plot
+
+from . import machine
+from .tables import Table
+
+HERE = Path(__file__).parent
+FIGURES, PAGE = HERE / "results" / "race.json", HERE.parent / "docs" / "race.md"
+COSTS = {
+    "decoded": "decoded", "critical": "critical path", "largest_context": "largest context", "prefilled": "prefilled",
+    "recomputed": "again", "reused": "reused", "resent": "a client sends", "most_blocks": "blocks", "passes": "passes",
+    "seconds": "ms",
+}  # fmt: skip
+WORDS = """\
+Every method on the same held-out problems, with the same model, dice and budget: means over the problems, shares right
+with Wilson's 95 % intervals, pooled over the seeds. A star marks who is on the frontier: nobody is right at least as
+often with a shorter critical path (in the column of that), or with fewer decoded tokens. A judge that is `exact` has
+been told what is right (best-of-N is then pass@N): such rows bound the others and do not compete with them. `lines` are
+the lines of the method's page; `miniapr methods NAME` says what it does, [methods.md](methods.md) what each word means.
+"""
+
+
+def pooled(files: Iterable[Path]) -> dict[str, Any]:
+    """What is kept of many races. Raises ValueError for the same race twice."""
+    groups: dict[str, dict[str, Any]] = {}
+    for file in files:
+        told = json.loads(file.read_text())
+        name = f"{told['task']} by {told['model']}, {told['budget']['tokens']} tokens"
+        group = groups.setdefault(name, {"seeds": [], "temperature": told["temperature"], "left_out": {}, "rows": {}})
+        if told["seed"] in group["seeds"]:
+            raise ValueError(f"{file}: seed {told['seed']} of {name} is there already")
+        group["seeds"].append(told["seed"])
+        group["left_out"] |= told["left_out"]
+        for row in told["rows"]:
+            sums = group["rows"].setdefault(
+                row["method"], {"judge": row["judge"], "problems": 0, "right": 0, "spent": 0}
+            )
+            for count in ("problems", "right", "spent"):
+                sums[count] += row[count]
+            for cost in COSTS:
+                sums[cost] = sums.get(cost, 0.0) + row[cost] * row["problems"]
+    for group in groups.values():
+        for row in group["rows"].values():
+            row |= {cost: row[cost] / row["problems"] for cost in COSTS}
+    return {"machine": machine.describe("cpp"), "when": machine.now(), "races": groups}
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The whole page, as text."""
+    parts = ["<!-- Made by `python -m benchmarks.race`. -->", "# All methods, one table", WORDS]
+    for name, group in found["races"].items():
+        counts = {row["problems"] for row in group["rows"].values()}
+        seeds, few = ", ".join(map(str, group["seeds"])), "-".join(map(str, sorted(counts)))
+        parts += [f"## {name}", f"{few} problems a method, seeds {seeds}, temperature {group['temperature']:g}."]
+        picture = picture_of(name)
+        parts.append(f"![{name}: share right against both costs](images/{picture.name})")
+        parts.append(_table(group["rows"]).markdown())
+        if group["left_out"]:
+            parts.append(f"Not played, since the model has no role for them: {', '.join(group['left_out'])}.")
+    when, on = found["when"], found["machine"]
+    parts.append(f"Measured {when['date']} UTC at commit {when['commit']}, {on['cpu']}, one thread.")
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    cells = []
+    for name, row in rows.items():
+        low, high = wilson(row["right"], row["problems"])
+        share = f"{100 * row['right'] / row['problems']:.0f}"
+        line = [f"`{name}`", row["judge"], share, f"{100 * low:.0f}-{100 * high:.0f}"]
+        for cost in COSTS:
+            amount = row[cost] * (1000 if cost == "seconds" else 1)
+            star = " *" if cost in ("critical", "decoded") and _best(name, rows, cost) else ""
+            line.append(f"{amount:,.0f}{star}")
+        cells.append([*line, str(_lines(name))])
+    return Table("", "", ["method", "judge", "right, %", "95 %", *COSTS.values(), "lines"], cells)
+
+
+def _best(name: str, rows: Mapping[str, Mapping[str, Any]], cost: str) -> bool:
+    """Whether nobody who was told as little of what is right beats it in one of the two and equals it in the other."""
+    mine = rows[name]
+    rivals = [
+        row for row in rows.values() if row is not mine and (row["judge"] == "exact") == (mine["judge"] == "exact")
+    ]
+    return not any(
+        row["right"] >= mine["right"]
+        and row[cost] <= mine[cost]
+        and (row["right"], row[cost]) != (mine["right"], mine[cost])
+        for row in rivals
+    )
+
+
+def _lines(name: str) -> int:
+    """Lines of the page that a method is on."""
+    return len(Path(inspect.getfile(METHODS[name.partition(":")[0]].play)).read_text().splitlines())
+
+
+class Pooled(NamedTuple):
+    """What the picture needs of a row."""
+
+    name: str
+    accuracy: float
+    interval: tuple[float, float]
+    costs: Mapping[str, float]
+    outcomes: tuple[bool, ...] = (True,)
+
+
+def picture_of(name: str) -> Path:
+    return HERE.parent / "docs" / "images" / f"race-{'-'.join(re.findall(r'[a-z0-9]+', name.lower()))}.png"
+
+
+def draw(found: Mapping[str, Any]) -> None:
+    for name, group in found["races"].items():
+        rows = [
+            Pooled(method, row["right"] / row["problems"], wilson(row["right"], row["problems"]), row)
+            for method, row in group["rows"].items()
+        ]
+        plot(rows, picture_of(name), name)  # type: ignore[arg-type]
+
+
+def write() -> Path:
+    PAGE.write_text(page(json.loads(FIGURES.read_text())))
+    return PAGE
+
+
+if __name__ == "__main__":
+    FIGURES.write_text(json.dumps(pooled(map(Path, sys.argv[1:])), indent=1) + "\n")
+    draw(json.loads(FIGURES.read_text()))
+    print(write())
