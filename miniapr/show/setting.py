@@ -39,7 +39,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", type=int, metavar="T", help="what to make of them, in countdown")
     parser.add_argument("--count", type=int, metavar="N", help="how many numbers a problem has that is drawn")
     parser.add_argument(
-        "--levels", type=int, default=3, metavar="L", help="of sorting: upper ones that may fork, 0 to 3"
+        "--levels", type=int, default=3, metavar="L", help="of sorting: upper ones that may fork, 0 to 3 (3)"
     )
     parser.add_argument("--budget", type=int, default=1000, metavar="TOKENS", help="decoded in all branches (1000)")
     parser.add_argument("--critical", type=int, metavar="TOKENS", help="decoded one after the other, at most")
