@@ -13,7 +13,7 @@ engine/engine.py, methods/adaptive.py.
 
 from .engine.branch import Branch, Completion, Limits
 from .engine.engine import Engine
-from .engine.operations import All, Decode, Extend, Fork, Join, Release, Settle, Start, Weave
+from .engine.operations import All, Decode, Extend, Fork, Join, Release, Settle, Share, Start, Weave
 from .engine.sampling import Sampling
 from .kv.span import Piece, Span, View
 from .kv.unroll import unroll
@@ -39,6 +39,7 @@ __all__ = [
     "Release",
     "Sampling",
     "Settle",
+    "Share",
     "Span",
     "Start",
     "View",

@@ -77,14 +77,17 @@ full = st.lists(some_tokens, min_size=1, max_size=3).map(tuple)
 spawn = st.builds(Act, st.just("fork"), number, seeds=full, given=number, voiced=voiced)
 join = st.builds(Act, st.just("join"), number, number, some_tokens, how=st.sampled_from(HOW), keep=st.booleans())
 extend = st.builds(Act, st.just("extend"), number, tokens=some_tokens)
+share = st.builds(Act, st.just("share"), number)
 weave = st.builds(Act, st.just("weave"), number, positions=st.sampled_from(POSITIONS))
+text = st.builds(Act, st.just("weave"), number, positions=st.sampled_from(("contiguous", "private")))
 other = st.builds(Act, st.sampled_from(("settle", "release")), number)
 # Single operations, and the whole figure of fork, decode and join, so that most programs get as far as a join.
 acts = st.lists(
     st.one_of(
         st.tuples(st.one_of(fork, spawn), decode, join),
         st.tuples(fork, weave, decode, st.one_of(decode, extend, other), join),
-        *(st.tuples(one) for one in (decode, fork, spawn, weave, join, extend, other)),
+        st.tuples(fork, text, decode, share, st.one_of(decode, extend, share), decode, join),
+        *(st.tuples(one) for one in (decode, fork, spawn, weave, share, join, extend, other)),
     ),
     max_size=7,
 ).map(lambda figures: tuple(one for figure in figures for one in figure))
@@ -170,7 +173,13 @@ class World:
             elif act.kind == "settle":
                 yield op.Settle([leaf])
             elif act.kind == "release" and len(leaves) > 1:
+                if leaf.span.weave:  # its last token too has been seen by nobody before it is computed
+                    yield from self.settled([leaf], first=True)
                 yield op.Release([leaf])
+            elif act.kind == "share" and leaf.span.weave and leaf.span.weave.positions in ("contiguous", "private"):
+                yield from self.settled([leaf], first=True)
+                yield op.Share(leaf)
+                self.shared(leaf)
             elif act.kind == "weave":
                 yield from self.weave(root.request, act)
             elif act.kind == "fork" and len(leaves) + len(act.seeds) <= MAX_LEAVES and not leaf.span.weave:
@@ -212,6 +221,14 @@ class World:
         assert (yield op.Weave(parent.children[::-1], act.positions, slot)) == parent.children
         Shadow.woven(shadows, act.positions, 4)
         event(f"weave {act.positions}")
+
+    def shared(self, branch: Branch) -> None:
+        shadow = self.shadows[branch]
+        shadow.share()
+        assert shadow.weave
+        for other in self.shadows.values():
+            if other.weave and other.weave[0] is shadow.weave[0]:
+                other.follow()
 
     def voices(self, act: Act) -> list[int]:
         return [(act.who + number) % (self.model.config.voices + 1) for number in range(len(act.seeds))]

@@ -57,12 +57,21 @@ class Loom:
     def text(self, member: int, time: int) -> list[tuple[Node, int]]:
         """What ``member`` sees at a time, each with its place, in the order of its view."""
         by_time = [[node for node in nodes if node.time <= time] for nodes in self.written]
-        order = [nodes for n, nodes in enumerate(by_time) if n != member] + [by_time[member]]
+        others = [] if self.positions == "private" else by_time[:member] + by_time[member + 1 :]
+        order = [*others, by_time[member]]
         placed = [(node, node.position + shift) for node, shift in self.common]
         nodes = [node for nodes in order for node in nodes]
-        if self.positions == "contiguous":
+        if self.positions in ("contiguous", "private"):
             return placed + [(node, self.start + n) for n, node in enumerate(nodes)]
         return placed + [(node, node.position) for node in nodes]
+
+    def share(self, member: int) -> None:
+        """What it wrote goes behind what all have in common; what was seen before stays as it was."""
+        for node in [node for nodes in self.written for node in nodes if node.weave]:
+            node.before, node.weave = node.sees, None
+        nodes, self.written[member] = self.written[member], []
+        self.common += tuple((node, self.start + n - node.position) for n, node in enumerate(nodes))
+        self.start += len(nodes)
 
     def seen(self, member: int, time: int, reader: Node) -> tuple[tuple[Node, int], ...]:
         text = self.text(member, time)
@@ -77,6 +86,7 @@ class Shadow:
         self.sees, self.position, self.own_from, self.voice = list(sees), position, len(sees), voice
         self.born_at = position
         self.weave: tuple[Loom, int] | None = None  # and the number in it
+        self.last = self.sees[-1][0] if self.sees else None  # whose logits it goes on from
 
     @staticmethod
     def woven(shadows: Sequence[Shadow], positions: str, slot: int) -> None:
@@ -107,6 +117,7 @@ class Shadow:
                 node.weave.written[node.member].append(node)
             self.sees.append((node, 0))
             self.position += 1
+            self.last = node
         return self
 
     @property
@@ -116,10 +127,23 @@ class Shadow:
             return list(self.sees), self.position
         loom, member = self.weave
         text = loom.text(member, 10**9)
-        own = sum(len(nodes) for n, nodes in enumerate(loom.written) if n != member)
-        return [(node, place - node.position) for node, place in text], self.position + (
-            own if loom.positions == "contiguous" else 0
-        )
+        as_text = loom.positions in ("contiguous", "private")
+        end = loom.start + len(text) - len(loom.common) if as_text else self.position
+        return [(node, place - node.position) for node, place in text], end
+
+    def share(self) -> None:
+        assert self.weave
+        loom, member = self.weave
+        shares = bool(loom.written[member])
+        loom.share(member)
+        if shares:
+            self.position = loom.start
+
+    def follow(self) -> None:
+        """Somebody has shared: what it sees first has grown."""
+        assert self.weave
+        loom, member = self.weave
+        self.sees = [*loom.common, *((node, 0) for node in loom.written[member])]
 
     def fork(self, keep: int | None = None, voice: int | None = None) -> Shadow:
         voice = self.voice if voice is None else voice
@@ -152,6 +176,10 @@ class Shadow:
             new.own_from = min(new.own_from, keep)
             new.position = _end(new.sees)
             new.append(message)
+        if how == "select":
+            new.last = branches[0].last
+        else:
+            new.last = new.sees[-1][0] if new.sees else None
         return new
 
     def logits(self, model: Decoder) -> Tensor:
@@ -186,4 +214,4 @@ def oracle(model: Decoder, shadows: Sequence[Shadow]) -> list[Tensor]:
     positions = torch.tensor([node.position for node in nodes])
     voices = torch.tensor([[node.voice for node in nodes]]) if model.config.voices else None
     logits = model.dense(tokens[None], positions[None], visible[None], shift[None], voices=voices)[0]
-    return [logits[index[shadow.sees[-1][0]]] for shadow in shadows]
+    return [logits[index[shadow.last]] for shadow in shadows if shadow.last]

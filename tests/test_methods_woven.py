@@ -117,9 +117,10 @@ def test_the_most_frequent_answer_wins() -> None:
 
 def test_words_that_are_no_positions_are_refused_before_anything_starts() -> None:
     _, player = team(lambda words: ".")
-    for method in (group_think, hogwild):
-        with pytest.raises(ValueError, match="positions are slots, shared, contiguous"):
-            method("p", player, Budget(), positions="anywhere")
+    with pytest.raises(ValueError, match="positions are slots, shared, contiguous"):
+        group_think("p", player, Budget(), positions="anywhere")
+    with pytest.raises(ValueError, match="layouts are contiguous, interleaved, combined"):
+        hogwild("p", player, Budget(), layout="anywhere")
 
 
 # Hogwild!
@@ -141,7 +142,7 @@ def test_the_first_who_is_done_ends_it_for_all() -> None:
 
 def test_between_two_steps_a_worker_is_asked_whether_its_work_is_redundant() -> None:
     engine, player = team(lambda words: "." if words[-1] == "w" else "w")
-    outcome = engine.play(hogwild, player, Budget(24), problem="p", width=2, every=4, reserve=0)
+    outcome = engine.play(hogwild, player, Budget(24), problem="p", width=2, every=4, reserve=0, layout="contiguous")
     for number in (1, 2):
         steps = [f"teammate{number}.{step}: {'p nudge ' if step in (3, 5) else ''}w ." for step in range(1, 7)]
         assert outcome.tree[number].text.startswith(" ".join(steps))
@@ -165,6 +166,26 @@ def test_a_chat_model_is_put_to_work_in_words(name: str) -> None:
     engine, game = talker(lambda words: "<|end|>" if words[-1] == "four" else "four")
     outcome = engine.play(METHODS[name], game.player, Budget(200), "What is two and two?", width=2)
     assert outcome.answer is not None and "four" in outcome.answer
+
+
+@pytest.mark.parametrize(
+    ("layout", "text"),
+    [
+        ("contiguous", "teammate2.1: b . teammate2.2: b teammate1.1: a . teammate1.2: a"),
+        ("interleaved", "teammate1.1: a . teammate2.1: b . teammate1.2: a"),
+        ("combined", "teammate1.1: a . teammate2.1: b . teammate2.2: b teammate1.2: a"),
+    ],
+)
+def test_what_a_worker_reads_in_each_layout(layout: str, text: str) -> None:
+    def script(words: list[str]) -> str:
+        me = next(word for word in reversed(words) if word.startswith("teammate"))
+        return "." if words[-1] in ("a", "b") else "b" if me.startswith("teammate2") else "a"
+
+    engine, player = team(script)
+    engine.play(hogwild, player, Budget(12), problem="p", width=2, reserve=0, layout=layout)
+    assert f"p teammate {text}" in engine.read
+    moved = [event for event in engine.events if event.kind == "computed" and event.data["start"] == 0]
+    assert len(moved) == len({event.data["span"] for event in moved}), "what is shared is not computed again"
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])

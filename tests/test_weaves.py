@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import assert_nothing_held, dense_logits, distance, make_engine, poison, small_model, step_until
+from helpers import (
+    assert_nothing_held,
+    dense_logits,
+    distance,
+    make_engine,
+    plain_logits,
+    poison,
+    small_model,
+    step_until,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +36,7 @@ from miniapr.remote.joins import NeedsEngine
 SLOT = 8
 TEXT = [5, 6, 7]
 SEEDS = ([1, 2], [3, 4, 5, 6, 7], [8])
-positions = pytest.mark.parametrize("positions", POSITIONS)
+positions = pytest.mark.parametrize("positions", [one for one in POSITIONS if one != "private"])
 
 
 def weave(engine: Engine, root: Branch, seeds: Sequence[Sequence[int]] | int, positions: str) -> list[Branch]:
@@ -38,7 +47,7 @@ def spans(lengths: Sequence[int], positions: str) -> tuple[Span, list[Span]]:
     root = Span(0, View(), TEXT)
     begins = [3 + n * SLOT if positions == "slots" else 3 for n in range(len(lengths))]
     made = [Span(begin, View([root.whole()]), range(n)) for begin, n in zip(begins, lengths, strict=True)]
-    Weave(made, len(TEXT), positions)
+    Weave(made, len(TEXT), positions, len(TEXT))
     return root, made
 
 
@@ -230,6 +239,102 @@ def test_who_was_overtaken_goes_on_where_the_others_are(positions: str, settled:
     assert two.tokens[:5] == SEEDS[1] and len(two.tokens) == 12 and one.tokens[:3] == [1, 2, 9]
 
 
+# Paragraphs that move into everybody's history
+
+
+def hogwild(layout: str, found: list[Any]) -> Program:
+    """Three workers; the second and the first share what they have, at different times."""
+    root = yield op.Start(TEXT, Sampling(temperature=1.0, seed=5))
+    workers = yield op.Weave((yield op.Fork(root, SEEDS)), layout)
+    one, two, three = workers
+    yield op.Decode(workers, max_tokens=3)
+    yield op.Share(two)
+    found.append([branch.seen[0].tokens for branch in workers])
+    yield op.Extend(two, [9, 9])
+    yield op.Decode([two, three], max_tokens=4)
+    yield op.Share(one)
+    yield op.Share(two)
+    yield op.Decode(workers, max_tokens=2)
+    yield op.Settle(workers)
+    found.append([branch.seen[0].tokens for branch in workers])
+    for branch in workers:
+        dense = dense_logits(branch)
+        assert distance(branch.logits, dense) < 1e-10
+        found.append(dense)
+    joined = yield op.Settle([(yield op.Join(root, [three], "select", then=[4]))])
+    assert distance(joined[0].logits, dense_logits(joined[0])) < 1e-10
+    return [branch.tokens for branch in (one, two, three)]
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "private"])
+@pytest.mark.parametrize("batch, block, preempted", [(512, 3, 0), (1, 2, 3), (3, 1, 0), (64, 16, 2)])
+def test_what_is_shared_stands_in_everybodys_text_and_nothing_else_counts(
+    layout: str, batch: int, block: int, preempted: int
+) -> None:
+    def run(**given: Any) -> tuple[Any, list[Any]]:
+        found: list[Any] = []
+        engine = make_engine(num_blocks=400 // given.get("block_size", 3), **given)
+        request = engine.submit(hogwild(layout, found))
+        for step in range(300):
+            if given and preempted and step % preempted == 0 and request.resident:
+                engine.scheduler.preempt(request)
+            if not engine.scheduler.requests:
+                break
+            engine.step()
+            engine.check()
+            poison(engine)
+            if given and preempted and request.kept is not None:
+                step_until_held(engine, request)
+        assert request.state == "finished" and request.task, request.error
+        assert_nothing_held(engine)
+        return request.task.value, found
+
+    plain, found = run()
+    again, same = run(max_batch_tokens=batch, block_size=block)
+    assert again == plain and same[:2] == found[:2]
+    assert all(distance(a, b) < 1e-10 for a, b in zip(same[2:], found[2:], strict=True))
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "private"])
+def test_a_shared_paragraph_comes_first_and_is_read_as_one_text(layout: str) -> None:
+    engine = make_engine()
+    one, two = weave(engine, engine.start(TEXT), [[1, 2], [3, 4, 5]], layout)
+    for branch in (one, two):
+        engine.settle(branch)
+    engine.share(engine.extend(two, [6]))
+    assert one.history == [*TEXT, 3, 4, 5, 6, 1, 2] and two.history == [*TEXT, 3, 4, 5, 6]
+    beside = [1, 2] if layout == "contiguous" else []
+    view, position = two.seen
+    assert view.tokens == [*TEXT, 3, 4, 5, 6, *beside] and position == view.length
+    assert [piece.position for piece in view] == [0, 3, *([6] if view.pieces[1].stop == 3 else []), 7][
+        : len(view.pieces)
+    ]
+    view, position = one.seen
+    assert view.tokens == [*TEXT, 3, 4, 5, 6, 1, 2] and position == 9
+    engine.check()
+
+
+def test_in_private_nothing_is_seen_before_it_is_shared() -> None:
+    _, made = spans([2, 3], "private")
+    dense = unroll([(span.view, span) for span in made])
+    for reader, other in (made, made[::-1]):
+        assert not dense.visible[dense.index(reader, 0), dense.index(other, 0)]
+    engine = make_engine()
+    one, two = weave(engine, engine.start(TEXT), [[1, 2], [3]], "private")
+    assert distance(engine.settle(one).logits, plain_logits(small_model(), [*TEXT, 1, 2])) < 1e-10
+    engine.share(one)
+    assert distance(engine.settle(engine.extend(two, [4])).logits, dense_logits(two)) < 1e-10
+
+
+@pytest.mark.parametrize("layout", ["slots", "shared", None])
+def test_only_a_text_can_be_shared(layout: str | None) -> None:
+    engine = make_engine()
+    root = engine.start(TEXT)
+    branch = weave(engine, root, 2, layout)[0] if layout else engine.fork(root, 2)[0]
+    with pytest.raises(ValueError, match="read as one text"):
+        engine.share(branch)
+
+
 # Going back, and the limits
 
 
@@ -317,7 +422,7 @@ def mistakes() -> list[tuple[str, str]]:
         ("written", "not fresh from a fork"),
         ("twice", "not fresh from a fork"),
         ("two forks", "not of one fork"),
-        ("words", "positions are slots, shared, contiguous"),
+        ("words", "positions are slots, shared, contiguous, private"),
         ("no size", "slots have a size"),
         ("size", "slots have a size"),
         ("fork", "in a weave: join its members"),

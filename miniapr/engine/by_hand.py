@@ -107,6 +107,11 @@ class ByHand(ABC):
         woven: list[Branch] = self.perform(branches[0], operations.Weave(branches, positions, slot))
         return woven
 
+    def share(self, branch: Branch) -> Branch:
+        """See :class:`~miniapr.engine.operations.Share`."""
+        self.perform(branch, operations.Share(branch))
+        return branch
+
     def join(
         self,
         parent: Branch,

@@ -40,7 +40,7 @@ class Commit:
         self.branches = {branch: _state(branch) for branch in request.holders}
         of = {branch.span: branch for branch in self.branches}
         found = dict.fromkeys(span.weave for span in of if span.weave)
-        self.weaves = [([of[span] for span in weave.spans], weave.common, weave.positions) for weave in found]
+        self.weaves = [([of[s] for s in weave.spans], weave.common, weave.positions, weave.end) for weave in found]
         self.held = False
 
     @property
@@ -106,8 +106,8 @@ class Commits:
             branch.state, branch.row = "undone", None
         for branch, state in made.branches.items():
             _restore(branch, dict(state))
-        for branches, common, positions in made.weaves:
-            Weave([branch.span for branch in branches], common, positions)
+        for branches, common, positions, end in made.weaves:
+            Weave([branch.span for branch in branches], common, positions, end)
         tree.living = {branch: None for branch in made.branches if branch.state == "alive"}
         tree.left = {branch: None for branch in made.branches if branch.state != "alive"}
         self._census.told = made.pool

@@ -94,7 +94,8 @@ class Weave(Operation):
     then. One that is released leaves what it wrote: the others go on seeing it. A member cannot fork; any join joins
     them.
 
-    positions  "slots" (member n from the fork's position + n * ``slot`` on), "shared" or "contiguous"
+    positions  "slots" (member n from the fork's position + n * ``slot`` on), "shared", "contiguous" (as one text, one's
+               own last), or "private" (nothing of the others is seen before it is shared, see ``Share``)
     slot       positions that each member has of its own
     """
 
@@ -125,6 +126,34 @@ class Weave(Operation):
 
     def result(self, machine: Machine) -> list[Branch]:
         return self._woven
+
+
+@dataclass
+class Share(Operation):
+    """What a member of a weave has written so far becomes part of what all see first, behind what is there already: a
+    finished paragraph of Hogwild!'s. Costs no computing and no copying: it is seen elsewhere from here on. For weaves
+    that are read as one text; their members are joined by ``select`` or ``message``. Gives the branch.
+    """
+
+    branch: Branch
+
+    def begin(self, machine: Machine, tree: Tree) -> None:
+        branches_of(self.branch)
+        self.branch.require("share")
+        weave = self.branch.span.weave
+        if weave is None or weave.positions not in ("contiguous", "private"):
+            raise ValueError(f"branch {self.branch.id} is in no weave that is read as one text: contiguous or private")
+
+    def done(self) -> bool:
+        return self.branch.ready or self.branch.state != "alive"
+
+    def result(self, machine: Machine) -> Branch:
+        self.branch.require("share")
+        machine.branching.share(self.branch)
+        return self.branch
+
+    def needs(self) -> Iterable[Branch]:
+        return (self.branch,)
 
 
 @dataclass

@@ -7,13 +7,26 @@ from dataclasses import dataclass, field
 from operator import index
 
 from .branch import Branch, Completion, Goal, Tree
-from .forks import Fork, Join, Release, Weave
+from .forks import Fork, Join, Release, Share, Weave
 from .given import Tokens, branches_of, token_id, token_ids
 from .request import Machine, Operation, Program, Task
 from .sampling import Sampling
 from .stopping import TextStream
 
-__all__ = ["All", "Decode", "Extend", "Fork", "Join", "Release", "Settle", "Start", "Tokens", "Weave", "token_ids"]
+__all__ = [
+    "All",
+    "Decode",
+    "Extend",
+    "Fork",
+    "Join",
+    "Release",
+    "Settle",
+    "Share",
+    "Start",
+    "Tokens",
+    "Weave",
+    "token_ids",
+]
 
 
 @dataclass

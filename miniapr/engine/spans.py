@@ -65,17 +65,16 @@ class Spans:
             self._seal(branch)
         if weave is None or not weave.index:
             return
-        of = {other.span: other for other in branch.request.holders}
-        branches = [of[span] for span in weave.spans]
+        branches = self._members(branch)
         for one in branches:
             self._seal(one)
-        Weave([one.span for one in branches], weave.common, weave.positions)
+        Weave([one.span for one in branches], weave.common, weave.positions, weave.end)
         self._tell_woven(branches)
 
     def weave(self, branches: Sequence[Branch], positions: str, slot: int) -> None:
         """Branches just forked: from now on each sees what the others write. In spans of their own, of one view."""
         view, common = View(branches[0].view), len(branches[0].view)
-        if positions == "contiguous" and self.config.learned_positions:
+        if positions in ("contiguous", "private") and self.config.learned_positions:
             raise ValueError(f"{self.config.model_type} has learned positions: keys cannot be seen as moved")
         for number, branch in enumerate(branches):
             self._check_tokens(branch.span.tokens, branch.position - len(branch.span.tokens) + number * slot)
@@ -83,7 +82,32 @@ class Spans:
             old, branch.view = branch.span, view
             branch.span = self.span(old.position + number * slot, view, old.tokens, old.voice)
             branch.born_at = branch.span.position
-        Weave([branch.span for branch in branches], common, positions)
+        Weave([branch.span for branch in branches], common, positions, branches[0].born_at)
+        self._tell_woven(branches)
+
+    def _members(self, branch: Branch) -> list[Branch]:
+        of = {other.span: other for other in branch.request.holders}
+        return [of[span] for span in branch.span.weave.spans] if branch.span.weave else [branch]
+
+    def share(self, branch: Branch) -> None:
+        """What a member has written moves behind what all see first. Nothing is computed: it is seen elsewhere."""
+        self.seal(branch)
+        weave, branches = branch.span.weave, self._members(branch)
+        assert weave is not None
+        moved = weave.shared(branch.span)
+        if not moved:
+            return
+        end = weave.end + sum(map(len, moved))
+        for one in branches:
+            own = () if one is branch else one.view.after(weave.common)
+            view = one.view.head(weave.common) + moved + own
+            self.kv.hold(view)
+            self.kv.drop(one.view)
+            begin = end if one is branch else one.span.position
+            again, one.view = one.span.again, view
+            one.span = self.span(begin, view, one.span.tokens, one.span.voice)
+            one.span.again = again
+        Weave([one.span for one in branches], weave.common + sum(map(len, moved)), weave.positions, end)
         self._tell_woven(branches)
 
     def catch_up(self, branch: Branch) -> None:

@@ -84,6 +84,7 @@ class Together(Protocol):
     spans: tuple[Span, ...]
     common: int
     positions: str
+    end: int
 
     @property
     def index(self) -> int: ...
@@ -93,6 +94,8 @@ class Together(Protocol):
     def ahead(self, span: Span, stop: int) -> int: ...
 
     def frozen(self, span: Span) -> tuple[View, int]: ...
+
+    def shared(self, span: Span) -> tuple[Piece, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Join, Start, Weave
+from ..engine.operations import All, Join, Share, Start, Weave
 from ..engine.request import Program
 from ..kv.weave import POSITIONS
 from .budget import Budget, Spend, Wait
@@ -18,21 +18,19 @@ from .moves import append, fork
 from .outcome import Candidate, Outcome
 from .player import Player, Role, State
 
+# Of Hogwild!: how the others' unfinished work is seen, and whether what is finished moves into everybody's history.
+LAYOUTS = {"contiguous": ("contiguous", False), "interleaved": ("private", True), "combined": ("contiguous", True)}
 
-def woven(root: Branch, seeds: Sequence[Sequence[int]], positions: str, slot: int) -> Program:
+
+def woven(root: Branch, seeds: Sequence[Sequence[int]], positions: str, slot: int | None = None) -> Program:
     """Fork, and let the children see each other. Gives them; none where there is no room."""
     branches = yield from fork(root, seeds)
     if not branches:
         return []
     try:
-        return (yield Weave(branches, positions, slot if positions == "slots" else None))
+        return (yield Weave(branches, positions, slot))
     except ValueError:  # the last slot lies behind the context
         return []
-
-
-def _check(positions: str) -> None:
-    if positions not in POSITIONS:
-        raise ValueError(f"positions are {', '.join(POSITIONS)}, not {positions!r}")
 
 
 @method(
@@ -55,11 +53,12 @@ def group_think(
     ``thoughts``: tokens of each, these words included, and the size of a slot. The rule of positions in the first
     version of the paper cannot be checked from what is public; this one is as it is told, and the others are options.
     """
-    _check(positions)
+    if positions not in POSITIONS:
+        raise ValueError(f"positions are {', '.join(POSITIONS)}, not {positions!r}")
     role = player["thinker"]
     root = yield Start(role.ask(problem), player.sampling)
     seeds = [role.ask(problem, str(number)) for number in range(1, width + 1)]
-    thinkers = yield from woven(root, seeds, positions, thoughts)
+    thinkers = yield from woven(root, seeds, positions, thoughts if positions == "slots" else None)
     if not thinkers:
         return Outcome(None, spent=True)
     ended = yield Spend(thinkers, role, budget, most=max(0, thoughts - max(map(len, seeds))))
@@ -71,7 +70,7 @@ def group_think(
     "hogwild",
     forks="once",
     sees="each other",
-    positions="contiguous",
+    positions="as one text",
     joins="first is done",
     needs=("teammate", "nudge", "finish"),
     where=ENGINE,
@@ -84,7 +83,7 @@ def hogwild(
     width: int = 2,
     every: int = 256,
     reserve: int = 64,
-    positions: str = "contiguous",
+    layout: str = "combined",
 ) -> Program:
     """Workers on one problem who see each other's work in progress; the first who is done ends all.
 
@@ -92,15 +91,20 @@ def hogwild(
     reads a step as a State, final where the problem is solved. Each ``every`` tokens "nudge" is put before a worker's
     next step: the question whether its work is redundant. If nobody is done, "finish" is put behind what the first
     worker sees, with ``reserve`` tokens kept for it.
+
+    layout  "contiguous": the others' work, then one's own; "interleaved": a finished step moves into everybody's
+            history, what is not finished is one's own affair; "combined": the history, the others' step, one's own
     """
-    _check(positions)
+    if layout not in LAYOUTS:
+        raise ValueError(f"layouts are {', '.join(LAYOUTS)}, not {layout!r}")
+    positions, shares = LAYOUTS[layout]
     role = player["teammate"]
     root = yield Start(role.ask(problem), player.sampling)
     seeds = [role.ask(problem, str(number), "1") for number in range(1, width + 1)]
-    workers = yield from woven(root, seeds, positions, max(1, budget.tokens))
+    workers = yield from woven(root, seeds, positions)
     if not workers:
         return Outcome(None, spent=True)
-    team = _Team(problem, role, player["nudge"], replace(budget, tokens=max(0, budget.tokens - reserve)), every)
+    team = _Team(problem, role, player["nudge"], replace(budget, tokens=max(0, budget.tokens - reserve)), every, shares)
     yield All([team.work(branch, number) for number, branch in enumerate(workers, start=1)])
     if team.done:
         return Outcome(team.done[0].answer, tuple(team.done))
@@ -123,6 +127,7 @@ class _Team:
     nudge: Role
     budget: Budget
     every: int
+    shares: bool
     done: list[Candidate] = field(default_factory=list)
 
     def work(self, branch: Branch, number: int) -> Program:
@@ -135,6 +140,8 @@ class _Team:
                 self.done.append(Candidate(state.answer, said.text, None, branch.id))
             if self.done or said.finish != "stop":
                 return
+            if self.shares:
+                yield Share(branch)
             step, since = step + 1, since + len(said.tokens)
             words = [*self.role.ask(self.problem, str(number), str(step))]
             if since >= self.every:
