@@ -38,12 +38,13 @@ def page(server: Running, path: str, key: str = KEY) -> str:
 
 def drawn(server: Running, path: str) -> list[dict[str, Any]]:
     """The events on the page, after the stepper's own scripts have followed them, where there is a node to run them."""
-    found = re.search(r'<script type="application/json" id="trace">(.*?)</script>', page(server, path), re.DOTALL)
+    found = re.search(r'<script type="application/json" id="traces">(.*?)</script>', page(server, path), re.DOTALL)
     assert found
+    (trace,) = json.loads(found[1])
     if node := shutil.which("node"):
         command = [node, str(Path(__file__).parent / "states.mjs"), str(STATIC)]
-        subprocess.run(command, input=found[1], capture_output=True, text=True, check=True)
-    events: list[dict[str, Any]] = json.loads(found[1])["runs"][0]["events"]
+        subprocess.run(command, input=json.dumps(trace), capture_output=True, text=True, check=True)
+    events: list[dict[str, Any]] = trace["runs"][0]["events"]
     return events
 
 
