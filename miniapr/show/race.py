@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plot and args.plot.suffix.lower() not in PLOTS:
         raise ValueError(f"a plot's name ends in {', '.join(PLOTS)}; got {str(args.plot)!r}")
     check_outputs(args.json, args.plot, args.html)
-    ready = with_model(args, lambda bundle: _prepare(args, bundle))
+    ready = with_model(args, lambda bundle: _prepare(args, bundle), lambda ready: len(ready.entries))
     set_threads(args.threads, ready.bundle)
     engine = Engine(ready.bundle.model, ready.bundle.tokenizer, num_blocks=args.blocks, record=False)
     rows: dict[str, Row] = {}

@@ -67,16 +67,20 @@ def with_width(one: Entry, width: int | None) -> Entry:
     return Entry(one.name, one.method, {**one.options, "width": width})
 
 
-def with_model(args: argparse.Namespace, make: Callable[[Bundle], T]) -> T:
-    """What ``make`` gives for the model that was named; if none was, for the first of those shipped for which it does
-    not raise ValueError. If none can, the usual one says why."""
+def with_model(
+    args: argparse.Namespace, make: Callable[[Bundle], T], worth: Callable[[T], int] = lambda made: 0
+) -> T:
+    """What ``make`` gives for the model that was named; if none was, for the one of those shipped that is worth most,
+    the usual one first. Those for which it raises ValueError cannot; if none can, the usual one says why."""
     names = [args.model] if args.model else [DEFAULT, *(name for name in shipped() if name != DEFAULT)]
-    refused: ValueError | None = None
+    refused, made = None, list[T]()
     for name in names:
         try:
-            return make(load(name))
+            made.append(make(load(name)))
         except ValueError as error:
             refused = refused or error
+    if made:
+        return max(made, key=worth)
     assert refused
     raise refused
 
