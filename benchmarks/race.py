@@ -3,7 +3,8 @@
     miniapr race --problems 70 --budget 600 --seed 0 --json race-600-0.json     # and other seeds and budgets
     python -m benchmarks.race race-*.json        # pooled into benchmarks/results/race.json, and the page made
 
-Runs of one task, model and budget are pooled over their seeds, which draw other problems and other dice.
+Runs of one task, model and budget are pooled over their seeds, which draw other problems and other dice. A method that
+ran twice with the same seed (baselines are in every race) counts once.
 """
 
 from __future__ import annotations
@@ -40,20 +41,20 @@ the lines of the method's page; `miniapr methods NAME` says what it does, [metho
 
 
 def pooled(files: Iterable[Path]) -> dict[str, Any]:
-    """What is kept of many races. Raises ValueError for the same race twice."""
+    """What is kept of many races."""
     groups: dict[str, dict[str, Any]] = {}
     for file in files:
         told = json.loads(file.read_text())
         name = f"{told['task']} by {told['model']}, {told['budget']['tokens']} tokens"
         group = groups.setdefault(name, {"seeds": [], "temperature": told["temperature"], "left_out": {}, "rows": {}})
-        if told["seed"] in group["seeds"]:
-            raise ValueError(f"{file}: seed {told['seed']} of {name} is there already")
-        group["seeds"].append(told["seed"])
+        group["seeds"] = sorted({*group["seeds"], told["seed"]})
         group["left_out"] |= told["left_out"]
         for row in told["rows"]:
-            sums = group["rows"].setdefault(
-                row["method"], {"judge": row["judge"], "problems": 0, "right": 0, "spent": 0}
-            )
+            none = {"judge": row["judge"], "seeds": [], "problems": 0, "right": 0, "spent": 0}
+            sums = group["rows"].setdefault(row["method"], none)
+            if told["seed"] in sums["seeds"]:
+                continue
+            sums["seeds"].append(told["seed"])
             for count in ("problems", "right", "spent"):
                 sums[count] += row[count]
             for cost in COSTS:

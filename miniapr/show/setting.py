@@ -67,9 +67,7 @@ def with_width(one: Entry, width: int | None) -> Entry:
     return Entry(one.name, one.method, {**one.options, "width": width})
 
 
-def with_model(
-    args: argparse.Namespace, make: Callable[[Bundle], T], worth: Callable[[T], int] = lambda made: 0
-) -> T:
+def with_model(args: argparse.Namespace, make: Callable[[Bundle], T], worth: Callable[[T], int] = lambda made: 0) -> T:
     """What ``make`` gives for the model that was named; if none was, for the one of those shipped that is worth most,
     the usual one first. Those for which it raises ValueError cannot; if none can, the usual one says why."""
     names = [args.model] if args.model else [DEFAULT, *(name for name in shipped() if name != DEFAULT)]
