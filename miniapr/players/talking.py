@@ -26,8 +26,8 @@ THINKERS = (
     "what no other does yet, and says the answer as soon as anyone has it."
 )
 TEAM = (
-    "{question}\n\nYou work on this as one of a team ({names}). All write at the same time, and read what the others "
-    "write as they write it. Divide the work, don't repeat what others do, and use what they find."
+    "{question}\n\nYou work on this as one of a team. All write at the same time, each under a name, and read what the "
+    "others write as they write it. Divide the work, don't repeat what others do, and use what they find."
 )
 NAMES = ("Alice", "Bob", "Carol", "Dave", "Erin", "Frank", "Grace", "Heidi")
 NUDGE = "Quick check: am I doing redundant work? (yes/no): "
@@ -91,7 +91,7 @@ def talking(bundle: Bundle, temperature: float = 1.0) -> Game:
         def ask(question: str, *numbers: str) -> Sequence[int]:
             if numbers:
                 return talk.encode(beginning(*map(int, numbers)))
-            return talk.chat([{"role": "user", "content": prompt.format(question=question, names=", ".join(NAMES))}])
+            return talk.chat([{"role": "user", "content": prompt.format(question=question)}])
 
         return ask
 
