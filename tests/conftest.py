@@ -31,3 +31,8 @@ settings.load_profile(os.environ.get("MINIAPR_HYPOTHESIS", "ci"))
 def backend(request: pytest.FixtureRequest) -> Operations:
     """Every implementation of the operations that runs on a CPU."""
     return backend_or_skip(request.param)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole chapters first: begun last, one process would still run them when the others have nothing left to do."""
+    items.sort(key=lambda item: item.path.stem not in ("test_tutorials", "test_readme"))
