@@ -50,7 +50,8 @@ def pooled(files: Iterable[Path]) -> dict[str, Any]:
         group["seeds"] = sorted({*group["seeds"], told["seed"]})
         group["left_out"] |= told["left_out"]
         for row in told["rows"]:
-            none = {"judge": row["judge"], "seeds": [], "problems": 0, "right": 0, "spent": 0}
+            none: dict[str, Any] = {"judge": row["judge"], "lines": _lines(row["method"]), "seeds": []}
+            none |= dict.fromkeys(("problems", "right", "spent"), 0)
             sums = group["rows"].setdefault(row["method"], none)
             if told["seed"] in sums["seeds"]:
                 continue
@@ -78,7 +79,7 @@ def page(found: Mapping[str, Any]) -> str:
         if group["left_out"]:
             parts.append(f"Not played, since the model has no role for them: {', '.join(group['left_out'])}.")
     when, on = found["when"], found["machine"]
-    parts.append(f"Measured {when['date']} UTC at commit {when['commit']}, {on['cpu']}, one thread.")
+    parts.append(f"Put together {when['date']} UTC at commit {when['commit']}, {on['cpu']}, one thread.")
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
@@ -92,7 +93,7 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
             amount = row[cost] * (1000 if cost == "seconds" else 1)
             star = " *" if cost in ("critical", "decoded") and _best(name, rows, cost) else ""
             line.append(f"{amount:,.0f}{star}")
-        cells.append([*line, str(_lines(name))])
+        cells.append([*line, str(row["lines"])])
     return Table("", "", ["method", "judge", "right, %", "95 %", *COSTS.values(), "lines"], cells)
 
 

@@ -21,9 +21,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 settings.register_profile(
-    "ci", deadline=None, derandomize=True, max_examples=100, suppress_health_check=SLOW_IS_FINE, print_blob=True
+    "ci", deadline=None, derandomize=True, max_examples=200, suppress_health_check=SLOW_IS_FINE, print_blob=True
 )
-settings.register_profile("thorough", deadline=None, max_examples=1000, suppress_health_check=SLOW_IS_FINE)
+settings.register_profile("thorough", deadline=None, max_examples=2000, suppress_health_check=SLOW_IS_FINE)
 settings.load_profile(os.environ.get("MINIAPR_HYPOTHESIS", "ci"))
 
 

@@ -372,6 +372,12 @@ def test_bursts_of_the_engine_count_without_the_warm_up():
     assert row["model"]["n"] == 6 and len(team.trees[1].watch.seconds) == 9 and row["engine"]["n"] == 2
 
 
+def test_the_committed_table_of_races_is_what_its_figures_make():
+    figures = json.loads(race.FIGURES.read_text())
+    assert race.PAGE.read_text() == race.page(figures)
+    assert all(race.picture_of(name).exists() for name in figures["races"])
+
+
 def test_races_are_pooled_over_their_seeds(tmp_path):
     def told(seed: int, right: int, critical: float) -> Path:
         row = {"method": "best-of-n", "judge": "exact", "problems": 10, "right": right, "spent": 0}

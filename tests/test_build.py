@@ -32,14 +32,11 @@ def edited(file: Path, old: str, new: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Sources in a folder with a space in its name, compiled once without an edit, and hardly optimised: nothing here
-    is about speed."""
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sources in a folder with a space in its name, compiled once without an edit."""
     folder = kernels.sources(tmp_path_factory.mktemp("learner") / "my kernels")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINIAPR_CXX_FLAGS", "-O1")
-        kernels.build(folder)
-        yield folder
+    kernels.build(folder)
+    return folder
 
 
 def written(backend: ops.Operations) -> torch.Tensor:
@@ -57,8 +54,7 @@ def test_an_edit_is_what_runs_beside_the_installed_kernels(copy: Path) -> None:
     assert (written(idle) == 0).all()
     assert torch.equal(written(before), written(installed))  # an earlier build stays what it was
     case = make_case(Shape(torch.float32, 16, 16, rows=6, seed=3))  # one plan through several builds
-    assert torch.equal(case.run(idle), case.run(before))
-    torch.testing.assert_close(case.run(idle), case.run(installed))
+    assert torch.equal(case.run(idle), case.run(installed)) and torch.equal(case.run(idle), case.run(before))
     assert torch.equal(written(kernels.build(copy)), written(installed))
 
 

@@ -402,4 +402,4 @@ assert reading < passing
 # - Williams, Waterman and Patterson 2009, *Roofline: An Insightful Visual Performance Model*.
 # - Pope et al. 2022, *Efficiently Scaling Transformer Inference*: what decoding waits for, worked out for large
 #   models.
-# - In this package: `miniapr/model/decoder.py` is the same page with two ways to attend.
+# - In this package: `miniapr/model/layer.py` and `decoder.py` are the same with two ways to attend.

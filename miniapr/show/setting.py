@@ -67,9 +67,10 @@ def with_width(one: Entry, width: int | None) -> Entry:
     return Entry(one.name, one.method, {**one.options, "width": width})
 
 
-def with_model(args: argparse.Namespace, make: Callable[[Bundle], T], worth: Callable[[T], int] = lambda made: 0) -> T:
-    """What ``make`` gives for the model that was named; if none was, for the one of those shipped that is worth most,
-    the usual one first. Those for which it raises ValueError cannot; if none can, the usual one says why."""
+def with_model(args: argparse.Namespace, make: Callable[[Bundle], T], worth: Callable[[T], int] | None = None) -> T:
+    """What ``make`` gives for the model that was named; if none was, for the first of those shipped that can, the usual
+    one before all others, or with ``worth`` for the one that is worth most. Those for which it raises ValueError
+    cannot; if none can, the usual one says why."""
     names = [args.model] if args.model else [DEFAULT, *(name for name in shipped() if name != DEFAULT)]
     refused, made = None, list[T]()
     for name in names:
@@ -77,7 +78,9 @@ def with_model(args: argparse.Namespace, make: Callable[[Bundle], T], worth: Cal
             made.append(make(load(name)))
         except ValueError as error:
             refused = refused or error
-    if made:
+        if made and worth is None:
+            return made[0]
+    if made and worth:
         return max(made, key=worth)
     assert refused
     raise refused
