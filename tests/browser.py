@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+import miniapr
+from miniapr.stepper import Trace
+from miniapr.tasks import Problem, prompt_text
+
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -39,3 +43,16 @@ def chromium() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+def two_joins() -> Trace:
+    """A run of the shipped model, joined by stitch and by re-prefill, with the rivals of every token."""
+    bundle = miniapr.load()
+    control = miniapr.Control.of(bundle.tokenizer, bundle.control)
+    prompt = bundle.tokenizer.ids(prompt_text(Problem((3, 7, 8), 29)).split())
+    traces = []
+    for how in ("stitch", "reprefill"):
+        engine = miniapr.Engine(bundle.model, bundle.tokenizer, num_blocks=96, record=True)
+        engine.run(miniapr.adaptive(prompt, control, how=how, sampling=miniapr.Sampling(logprobs=5)))
+        traces.append(Trace.of(engine, how))
+    return traces[0] | traces[1]

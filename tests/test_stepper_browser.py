@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Seen, chromium
+from browser import Seen, chromium, two_joins
 
-import miniapr
 from miniapr.stepper import Trace
 from miniapr.stepper.page import document
-from miniapr.tasks import Problem, prompt_text
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +22,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def both() -> Trace:
-    bundle = miniapr.load()
-    control = miniapr.Control.of(bundle.tokenizer, bundle.control)
-    prompt = bundle.tokenizer.ids(prompt_text(Problem((3, 7, 8), 29)).split())
-    traces = []
-    for how in ("stitch", "reprefill"):
-        engine = miniapr.Engine(bundle.model, bundle.tokenizer, num_blocks=96, record=True)
-        engine.run(miniapr.adaptive(prompt, control, how=how, sampling=miniapr.Sampling(logprobs=5)))
-        traces.append(Trace.of(engine, how))
-    return traces[0] | traces[1]
+    return two_joins()
 
 
 Open = Callable[..., Seen]

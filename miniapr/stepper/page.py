@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 STATIC = Path(__file__).parent / "static"
-FILES = ("svg.js", "state.js", "graph.js", "pool.js", "mask.js", "panel.js", "app.js")  # each after what it imports
+FILES = (  # each after what it imports
+    "address.js", "svg.js", "state.js", "graph.js", "pool.js", "mask.js", "panel.js", "app.js",
+)  # fmt: skip
 
 IMPORT = re.compile(r'^import \{(.+)\} from "\./(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
@@ -80,7 +82,8 @@ try {{
   const traces = JSON.parse(document.getElementById("traces").textContent);
   const app = app_js.mount(element, traces[0], {inline(options)});
   which?.addEventListener("change", () => app.load(traces[which.selectedIndex], 0, null));
-  if (!which) element.querySelector(".stepper").focus({{ preventScroll: true }});
+  // In a frame the keys belong to whoever put it there, until the reader comes in.
+  if (!which && parent === window) element.querySelector(".stepper").focus({{ preventScroll: true }});
 }} catch (error) {{
   element.append(`This trace cannot be drawn: ${{error.message}}`);
 }}

@@ -1,5 +1,6 @@
 // The stepper: controls, and for each run its pictures. Everything is drawn anew for a step; nothing is kept but the
 // step, the branch that was chosen and the token that is looked at.
+import { read, write } from "./address.js";
 import { describe as tellGraph, graph } from "./graph.js";
 import { mask } from "./mask.js";
 import { counters, inspect, table } from "./panel.js";
@@ -33,10 +34,10 @@ class App {
     this.watch = new ResizeObserver(() => this.later());
     this.watch.observe(this.root);
     if (hash) {
-      this.fromHash = () => this.go(linked());
+      this.fromHash = () => this.go(read());
       addEventListener("hashchange", this.fromHash);
     }
-    this.load(data, hash && linked() !== null ? linked() : step);
+    this.load(data, (hash ? read() : null) ?? step);
   }
 
   /** Draw another trace in the same place, at its last step unless told otherwise. `chosen`: the branch to show (null:
@@ -161,7 +162,7 @@ class App {
     const to = Math.max(0, Math.min(this.length - 1, step));
     if (to === this.step || Number.isNaN(to)) return;
     this.step = to;
-    if (this.hash) history.replaceState(null, "", `#step=${to}`);
+    if (this.hash) write(to);
     this.draw();
   }
 
@@ -280,11 +281,6 @@ class App {
     if (line[at]) this.look(r, line[at]);
   }
 }
-
-const linked = () => {
-  const found = /step=(\d+)/.exec(location.hash);
-  return found ? Number(found[1]) : null;
-};
 
 function blockNote(run, state) {
   const shared = [...state.refs.values()].filter((n) => n > 1).length;
