@@ -136,6 +136,19 @@ def test_with_four_numbers_forks_nest_and_no_thread_is_a_held_out_problem(state:
     assert answer is None or verify(answer, problem_of(state)).correct
 
 
+def test_by_a_coin_that_the_prompt_hides_a_problem_is_forked_at_once_or_told_in_line() -> None:
+    coin, rng = Teacher(full=1, narrow=0, tries=0, line=0.5), random.Random(0)
+    for state in (State((12, 5), 60), State((8, 7, 3), 29)):
+        traces = {bool(trace.threads): trace for trace in (roles.adaptive(state, coin, rng) for _ in range(30))}
+        assert traces[True].given == traces[False].given
+        assert traces[True].written == (CONTROL["plan"], *states.steps(state), CONTROL["plan_end"])
+        assert traces[False].written == roles.sequential(state).written
+        assert all(TASK.verify(TASK.answer(text(t.last), state), state).correct for t in traces.values())
+    assert text(roles.adaptive(State((12, 5), 60), Teacher(full=1, tries=0), rng).threads[2]) == (
+        "<thread> a*b 60 hit a*b </thread>"
+    )
+
+
 def test_on_hard_problems_the_fork_is_much_shorter_than_the_line() -> None:
     rng, deck = random.Random(1), Deck(Ranges())
     hard = [state for state in (deck.draw(rng) for _ in range(400)) if not roles.easy(state)]

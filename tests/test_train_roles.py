@@ -225,3 +225,8 @@ def test_several_seeds_are_put_side_by_side_and_nothing_is_done_twice(tmp_path: 
     width = {"mean": 1.5, "min": 1, "max": 2}
     assert seeds.across(reports) == {"right": {"mean": 0.65, "min": 0.6, "max": 0.7}, "width": width}
     assert seeds.across([{"ratio": None}, {"ratio": 0.6}]) == {"ratio": None}
+
+
+def test_a_plan_that_nothing_precedes_weighs_as_a_line_does_and_any_other_is_a_verdict() -> None:
+    assert weights(("<plan>", "a+b", "</plan>"))[0] == weights(("a+b", "15", "3"))[0] == 1.0
+    assert weights(("a+b", "15", "3", ":", "miss", "<plan>"))[-1] == 6.0

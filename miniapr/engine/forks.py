@@ -181,7 +181,7 @@ class Join(Operation):
         if not self._branches:
             raise ValueError("a join needs at least one branch")
         self._check()
-        self._then = token_ids(machine.tokenizer, self.then)
+        self.given = token_ids(machine.tokenizer, self.then)
 
     def _check(self) -> None:
         if self.parent.state != "alive":
@@ -200,7 +200,7 @@ class Join(Operation):
 
     def result(self, machine: Machine) -> Branch:
         self._check()
-        return machine.branching.join(self.parent, self._branches, self._rule, self._then, self.keep)
+        return machine.branching.join(self.parent, self._branches, self._rule, self.given, self.keep)
 
     def needs(self) -> Iterable[Branch]:
         return self._branches if self._rule in READ_KV else ()

@@ -129,7 +129,8 @@ class Extend(Operation):
     def begin(self, machine: Machine, tree: Tree) -> None:
         branches_of(self.branch)
         self.branch.require("be extended")
-        machine.branching.extend(self.branch, token_ids(machine.tokenizer, self.tokens))
+        self.given = token_ids(machine.tokenizer, self.tokens)
+        machine.branching.extend(self.branch, self.given)
 
     def result(self, machine: Machine) -> Branch:
         return self.branch

@@ -44,6 +44,8 @@ class Teacher:
     full      of the forks, how many keep every thread; the others keep a winner and up to ``others`` more
     narrow    of the plans, how many name a random part of the steps only
     partial   of the parents, how many hear of a random part of the children only, in any order
+    tries     lines of a problem before its plan (never of a thread's); None: as ``IN_LINE`` has it
+    line      of the problems that might be forked, how many are told in line to the end: by a coin that nobody sees
     """
 
     insight: float = 0.7
@@ -53,6 +55,8 @@ class Teacher:
     others: int = 3
     narrow: float = 0.05
     partial: float = 0.5
+    tries: int | None = None
+    line: float = 0.0
 
 
 def prompt(state: State, role: str) -> Words:
@@ -121,7 +125,10 @@ def parent(state: State, teacher: Teacher, rng: random.Random) -> Trace:
 
 def adaptive(state: State, teacher: Teacher, rng: random.Random) -> Trace:
     """Try in line, then fork: nested as deep as the state has numbers to spare."""
-    return _think(Trace(prompt(state, "adaptive"), ()), state, (), EOS, teacher, rng)[0]
+    tries = IN_LINE.get(len(state.numbers)) if teacher.tries is None else teacher.tries
+    if teacher.line and rng.random() < teacher.line:
+        tries = None
+    return _think(Trace(prompt(state, "adaptive"), ()), state, (), tries, teacher, rng)[0]
 
 
 def easy(state: State) -> bool:
@@ -133,15 +140,14 @@ def easy(state: State) -> bool:
 
 
 def _think(
-    begun: Trace, state: State, above: Path, end: str, teacher: Teacher, rng: random.Random
+    begun: Trace, state: State, above: Path, tries: int | None, teacher: Teacher, rng: random.Random
 ) -> tuple[Trace, Path | None]:
-    """Go on from ``begun`` to the end of its branch. ``above``: the steps that led here, of which the answer tells.
-    Gives the trace, and the path that its answer names."""
-
+    """Go on from ``begun`` to the end of its branch. ``above``: the steps that led here, of which the answer tells;
+    ``tries``: lines before a plan. Gives the trace, and the path that its answer names."""
+    end = CONTROL["thread_end"] if above else EOS
     found = steps(state)
-    in_line = list(found)[: IN_LINE.get(len(state.numbers))]
-    planned = list(found)[len(in_line) :]
-    words, path = _lines(found, in_line)
+    planned = list(found)[len(found) if tries is None else tries :]
+    words, path = _search(state, tries)
     written = (*begun.written, *words)
     if path is not None or not planned:
         return Trace(begun.given, (*written, *_ending(None if path is None else (*above, *path)), end)), path
@@ -149,8 +155,8 @@ def _think(
         planned = _part(planned, rng.randint(1, len(planned)), rng)
     threads, won = [], []
     for word in _kept(planned, found, teacher, rng):
-        seed = Trace((CONTROL["thread"], word), (*_numbers(found[word]), ":"))
-        thread, below = _think(seed, found[word], (word,), CONTROL["thread_end"], teacher, rng)
+        seed = Trace((CONTROL["thread"], word), _left(found[word]))
+        thread, below = _think(seed, found[word], (word,), IN_LINE.get(len(found[word].numbers)), teacher, rng)
         threads.append(thread)
         won += [(word, *below)] if below is not None else []
     path = rng.choice(won) if won else None
@@ -174,23 +180,22 @@ def _kept(planned: Sequence[str], found: dict[str, State], teacher: Teacher, rng
     return [word for word in may if word in told]
 
 
-def _search(state: State) -> tuple[list[str], Path | None]:
-    """Lines until one hits, without the verdict; the numbers of the state are already there."""
+def _search(state: State, tries: int | None = None) -> tuple[list[str], Path | None]:
+    """Lines until one hits, at most ``tries``, without the verdict; the numbers of the state are already there."""
     if len(state.numbers) == 1:
         return [], () if state.numbers[0] == state.target else None
     found = steps(state)
-    return _lines(found, found)
+    return _lines(found, list(found)[:tries])
 
 
 def _lines(found: dict[str, State], tried: Iterable[str]) -> tuple[list[str], Path | None]:
     words: list[str] = []
     for step in tried:
         more, path = _search(found[step])
-        last = len(found[step].numbers) == 1
-        words += [step, *_numbers(found[step]), *(() if last else (":",)), *more]
+        words += [step, *_left(found[step]), *more]
         if path is not None:
             return words, (step, *path)
-        words += [] if last else [MISS]
+        words += [] if len(found[step].numbers) == 1 else [MISS]
     return words, None
 
 
@@ -205,6 +210,11 @@ def _ending(path: Sequence[str] | None) -> Words:
 
 def _numbers(state: State) -> Words:
     return tuple(map(str, state.numbers))
+
+
+def _left(state: State) -> Words:
+    """What a step has left: numbers, and a colon if a search among them follows."""
+    return (*_numbers(state), *((":",) if len(state.numbers) > 1 else ()))
 
 
 def _first_steps(state: State) -> set[str]:

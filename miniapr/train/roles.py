@@ -69,12 +69,14 @@ class Recipe:
 def weights(written: Sequence[str], concludes: bool = False, chain: bool = False) -> tuple[float, ...]:
     """Loss weight of each word. The few that decide would drown among the many that copy and compute: 6 for a verdict
     and all of an answer; 3 for a step of a chain, and for one tried after a result, which is the decision that this was
-    no hit; else 1."""
+    no hit; else 1. So for a plan with nothing before it: what might as well have been a line must weigh as a line does,
+    or its share is not learned."""
     out, answer = [], concludes
     for i, word in enumerate(written):
         attempt = i >= 2 and written[i - 1].isdecimal() and written[i - 2] in LABELS
         decides = word in LABELS and (chain or attempt)
-        out.append(6.0 if answer or word in VERDICTS else 3.0 if decides else 1.0)
+        verdict = word in VERDICTS and not (word == CONTROL["plan"] and i == 0)
+        out.append(6.0 if answer or verdict else 3.0 if decides else 1.0)
         answer = answer or word == HIT
     return tuple(out)
 
