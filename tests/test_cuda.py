@@ -3,6 +3,7 @@ see. What every backend must do is in test_ops.py and test_native.py, where the 
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,26 @@ def test_write_kv_token_by_token_and_in_tiles(
         cuda.write_kv(k, v, *got, order)
         reference.write_kv(k, v, *want, order)
         assert torch.equal(got[0], want[0]) and torch.equal(got[1], want[1])
+
+
+def test_slots_on_the_host_live_until_they_are_read(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a GPU found this: its copy took the name of the slots on the host, whose memory was then given away."""
+    there, lives = torch.Tensor.to, list[bool]()
+
+    def to(x: torch.Tensor, *where: object, **how: object) -> torch.Tensor:
+        host.append(weakref.ref(x))
+        return there(x, *where, **how).clone()  # as to another device
+
+    class Module:
+        def write_kv(self, *_: object) -> None:
+            lives.append(host[0]() is not None)
+
+    host = list[weakref.ref[torch.Tensor]]()
+    k, caches = torch.ones(1, 1, 8), (torch.zeros(2, 1, 8, 4), torch.zeros(2, 1, 4, 8))
+    monkeypatch.setattr(cuda, "_module", Module())
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    cuda.write_kv(k, k, caches[0], caches[1], torch.tensor([3]))  # a star would make a tuple, which holds the slots
+    assert lives == [True]
 
 
 @pytest.mark.parametrize("rows", [3, 40])
@@ -135,7 +156,7 @@ def test_norm_and_gate_of_any_width(
     x = numbers(3, width + 8, dtype=dtype, skip=skip)[:, :width]
     norm = Norm(numbers(width, dtype=dtype), 1e-5)
     rounding = {torch.float32: 1e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}[dtype]
-    torch.testing.assert_close(cuda._norm(x, norm), reference.rms_norm(x, norm), rtol=rounding, atol=1e-6)
+    torch.testing.assert_close(cuda.normed(x, norm), reference.rms_norm(x, norm), rtol=rounding, atol=1e-6)
     gate, up = (numbers(width, width, dtype=dtype) / width**0.5 for _ in range(2)) if width < 2048 else (None, None)
     if gate is not None and up is not None:
         got, want = cuda.swiglu(x, gate, up, norm), reference.swiglu(x, gate, up, norm)

@@ -99,10 +99,10 @@ class Cuda:
         looked at here: a negative one is skipped, one beyond the pool too, and the next ``check`` raises.
         """
         code, sizes = self._checks.layer(k_cache, v_cache)
-        on_host = 0
-        if slots.device.type == "cpu":
+        given = slots  # what lies on the host is read below, so it must live until then
+        if on_host := slots.device.type == "cpu":
             check_index("slots", slots)
-            on_host, slots = slots.data_ptr(), slots.to(k_cache.device, non_blocking=True)
+            slots = slots.to(k_cache.device, non_blocking=True)
         elif slots.dtype != torch.int64 or slots.dim() != 1 or slots.device != k_cache.device:
             raise ValueError(f"slots is {describe(slots)}, expected int64 [n] on the CPU or where the cache is")
         rows, slots = slots.shape[0], slots.contiguous()
@@ -110,7 +110,7 @@ class Cuda:
         self._module.write_kv(
             self._where(k_cache), _heads(k), _heads(v),
             (k_cache.data_ptr(), k_cache.stride(0), v_cache.data_ptr(), v_cache.stride(0)), sizes,
-            slots.data_ptr(), on_host, rows, self._mark(k_cache.device).data_ptr(), code,
+            slots.data_ptr(), given.data_ptr() if on_host else 0, rows, self._mark(k_cache.device).data_ptr(), code,
         )  # fmt: skip
 
     def paged_attention(
@@ -233,7 +233,7 @@ class Cuda:
             add = add.expand(len(x), columns)
         if add is not None and (add.shape != (len(x), columns) or add.dtype != x.dtype or add.device != x.device):
             raise ValueError(f"add is {describe(add)}, expected {x.dtype} [{len(x)}, {columns}]")
-        x = self._norm(x, norm) if norm else x
+        x = self.normed(x, norm) if norm else x
         out, begin = x.new_empty(len(x), columns), 0  # [N, sum N_i]
         for weight in plain:
             # Each product goes where it belongs: to put them together afterwards is a pass of its own.
@@ -247,13 +247,18 @@ class Cuda:
     @torch.no_grad()
     def swiglu(self, x: Tensor, gate: Weight, up: Weight, norm: Norm | None = None) -> Tensor:
         """silu(x gate^T) * (x up^T) for x [N, K]: see ``reference.swiglu``. Raises ValueError as ``linear`` does."""
-        code = self._checks.code("x", x, 2, "[N, K]")
+        self._checks.code("x", x, 2, "[N, K]")
         if gate.shape != up.shape:
             raise ValueError(f"up is {list(up.shape)}, gate is {list(gate.shape)}")
         both = self.linear(x, (gate, up), norm)  # [N, 2 I]
-        rows, width = len(x), gate.shape[0]
-        out = x.new_empty(rows, width)
-        self._module.silu_gate(self._where(x), both.data_ptr(), out.data_ptr(), rows, width, code)
+        return self.silu_gate(both)
+
+    def silu_gate(self, both: Tensor) -> Tensor:
+        """silu(gate) * up, the two side by side, [N, 2 I] -> [N, I]: the part of ``swiglu`` after its products."""
+        code = self._checks.code("both", both, 2, "[N, 2 I]")
+        both, rows, width = both.contiguous(), len(both), both.shape[1] // 2
+        out = both.new_empty(rows, width)
+        self._module.silu_gate(self._where(both), both.data_ptr(), out.data_ptr(), rows, width, code)
         return out
 
     def rope(self, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool, norm: Norm | None = None) -> Tensor:
@@ -308,8 +313,8 @@ class Cuda:
             plan.prepared[key] = known
         return known
 
-    def _norm(self, x: Tensor, norm: Norm) -> Tensor:
-        """[N, K] -> [N, K]"""
+    def normed(self, x: Tensor, norm: Norm) -> Tensor:
+        """The norm of each row, [N, K] -> [N, K]: the part of ``linear`` and ``swiglu`` before their products."""
         if norm.bias is not None:
             return reference.normed(x, norm)
         rows, width = x.shape

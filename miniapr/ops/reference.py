@@ -214,19 +214,21 @@ def sample(
                  that holds NaN or +inf, or -inf only, has nothing to choose from: token -1, NaN.
     """
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    likeliest, logprobs = wide.argmax(-1), wide.log_softmax(-1)  # [M], [M, V]
-    tokens, warm = likeliest.cpu(), (temperature > 0).nonzero()[:, 0]
-    if len(warm):
-        centred = (wide - wide.amax(-1, keepdim=True))[warm].double().cpu() / temperature[warm, None]
-        tokens[warm] = _draw(centred, *(x[warm, None] for x in (top_k, top_p, min_p, uniform)))
-    picked = logprobs.gather(1, tokens[:, None].to(logits.device))[:, 0].double().cpu()  # [M]
-    return tokens.masked_fill(picked.isnan(), -1), picked
+    tokens, warm = wide.argmax(-1), (temperature > 0).nonzero()[:, 0]  # [M], [W]
+    if len(warm):  # where the logits are: sorting a vocabulary on the host costs more than a step of the model
+        rows, where = warm.to(logits.device), logits.device
+        heat, *cuts = (x[warm, None].to(where) for x in (temperature, top_k, top_p, min_p, uniform))  # [W, 1] each
+        centred = (wide - wide.amax(-1, keepdim=True))[rows].double()  # [W, V]
+        tokens[rows] = _draw(centred / heat, *cuts)
+    picked = wide.log_softmax(-1).gather(1, tokens[:, None])[:, 0].double()  # [M]
+    both = torch.stack((tokens.double(), picked)).cpu()  # [2, M]; one wait for the device. No id is beyond 2^53
+    return both[0].long().masked_fill(both[1].isnan(), -1), both[1]
 
 
 def _draw(logits: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, uniform: Tensor) -> Tensor:
     """logits [W, V] float64, everything else [W, 1] -> [W] int64"""
     logits, order = logits.sort(dim=-1, descending=True, stable=True)
-    cut = (torch.arange(logits.shape[1]) >= top_k) & (top_k > 0)
+    cut = (torch.arange(logits.shape[1], device=logits.device) >= top_k) & (top_k > 0)
     p = logits.masked_fill(cut, -math.inf).softmax(-1)
     # Probability before each token: the first token always stays, even if it alone exceeds top_p.
     p = p.masked_fill(p.cumsum(-1) - p >= top_p, 0)
