@@ -154,7 +154,7 @@ def test_training_shows_each_token_in_its_voice_and_the_voices_learn() -> None:
     optimizer = Optimizer(model)
     for _ in range(2):  # what writes into the residual stream is zero at first
         model.zero_grad()
-        weighted_loss(model, batch).backward()
+        weighted_loss(model, batch, total=1.0).backward()
         optimizer.step(1.0)
     assert all(layer.self_attn.voices.any() for layer in model.model.layers)
 

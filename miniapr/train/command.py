@@ -13,6 +13,7 @@ import torch
 from ..tasks.countdown import Ranges
 from .config import TrainConfig
 from .export import export
+from .parallel import team
 from .roles import Recipe, Shares
 from .sft import train
 from .stream import JOINS
@@ -101,11 +102,13 @@ def command_line(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train, or go on with the run in ``--out``, and write the model there."""
+    """Train, or go on with the run in ``--out``, and write the model there; alone or as one of several processes."""
     if args.threads is not None:
         if args.threads < 1:
             raise ValueError(f"threads must be at least 1, is {args.threads}")
         torch.set_num_threads(args.threads)
-    finished = train(config_from(args), args.out)
-    export(finished, args.out, command_line(args))
-    print(f"wrote {args.out / 'model.safetensors'}")
+    with team() as us:
+        finished = train(config_from(args), args.out, team=us)
+        if us.first:
+            export(finished, args.out, command_line(args))
+            print(f"wrote {args.out / 'model.safetensors'}")

@@ -2,7 +2,7 @@
 
 Deterministic from its options on one machine and thread count, and resumable: a run that was killed
 continues from its last checkpoint to bit-identical weights, since data, learning rate and order follow from
-two counters.
+two counters. Several processes can share its batches (``parallel``).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from . import saved
 from .config import TrainConfig
 from .initialize import initialize
 from .optim import Optimizer
+from .parallel import Team
 from .stream import Stream
 from .text import Batch
 
@@ -47,8 +48,9 @@ def rate(config: TrainConfig, progress: Progress) -> float:
     return min(1.0, (progress.step + 1) / max(1, config.warmup_steps)) * (1 - (1 - config.floor) * fall)
 
 
-def weighted_loss(model: Decoder, batch: Batch) -> Tensor:
-    """Weighted mean cross-entropy of each token given the row before it."""
+def weighted_loss(model: Decoder, batch: Batch, total: float) -> Tensor:
+    """Weighted cross-entropy of each token given the row before it, over ``total``: the weights of the batch of which
+    this may be a part."""
     weights = batch.weights[:, 1:]  # [B, T-1]
     row, column = weights.nonzero(as_tuple=True)  # [N] each: the tokens that are learned
     before = row * batch.tokens.shape[1] + column
@@ -56,7 +58,7 @@ def weighted_loss(model: Decoder, batch: Batch) -> Tensor:
     given = batch.tokens, batch.positions, batch.visible
     predicted = model.dense(*given, wanted=before, voices=voices).float()  # [N, V]
     losses = F.cross_entropy(predicted, batch.tokens[row, column + 1], reduction="none")
-    return (losses * weights[row, column]).sum() / weights.sum().clamp_min(1e-9)
+    return (losses * weights[row, column]).sum() / max(total, 1e-9)
 
 
 def begin_with(model: Decoder, folder: str) -> None:
@@ -70,10 +72,11 @@ def begin_with(model: Decoder, folder: str) -> None:
 
 
 class Run:
-    """One training run. Owns model, optimiser, stream and progress; nothing outside changes them."""
+    """One training run, or one process's part of it. Owns model, optimiser, stream and progress; nothing outside
+    changes them."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
+    def __init__(self, config: TrainConfig, team: Team | None = None) -> None:
+        self.config, self.team = config, team or Team()
         self.source = config.source()
         self.stream = Stream(config.seed, self.source, chunk_size=config.chunk_size, batch_tokens=config.batch_tokens)
         self.model = initialize(config.model(self.source.tokenizer.get_vocab_size()), config.seed)
@@ -90,23 +93,32 @@ class Run:
     def step(self) -> float:
         """Train on the next batch and return its loss."""
         progress, config = self.progress, self.config
-        batch = self.stream.collate(self._groups[progress.batch])
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.autocast):
-            loss = weighted_loss(self.model, batch)
-        loss.backward()
+        group = self._groups[progress.batch]
+        loss = torch.zeros(())
+        if mine := self.team.share(group):
+            total = sum(float(sequence.weights[1:].sum()) for sequence in group)
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.autocast):
+                loss = weighted_loss(self.model, self.stream.collate(mine), total)
+            loss.backward()
+        loss = loss.detach()
+        self.team.add_gradients(self.model)
+        self.team.add([loss])
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step(rate(config, progress))
         self.model.zero_grad(set_to_none=True)
         progress.step += 1
-        progress.tokens += batch.size
+        progress.tokens += sum(map(len, group))
         progress.batch += 1
         if progress.batch == len(self._groups):
             progress.chunk, progress.batch = progress.chunk + 1, 0
             self._groups = self.stream.chunk(progress.chunk)
-        return float(loss.detach())
+        return float(loss)
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint. Raises OSError with the reason; the one before then stays as it is."""
+        """Write the checkpoint, one for all processes. Raises OSError with the reason; the one before then stays as it
+        is."""
+        if not self.team.first:
+            return
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}
         saved.write(folder, tensors, {"config": asdict(self.config), "progress": asdict(self.progress)})
@@ -146,6 +158,7 @@ def train(
     config: TrainConfig,
     out_dir: str | Path,
     *,
+    team: Team | None = None,
     say: Callable[[str], None] = print,
     stop_after: int | None = None,
     checkpoint_seconds: float = 60.0,
@@ -160,7 +173,8 @@ def train(
     """
     folder = Path(out_dir)
     saved.claim(folder)
-    run = Run(config)
+    run = Run(config, team)
+    say = say if run.team.first else lambda _: None
     if run.restore(folder):
         say(f"resuming at step {run.progress.step}, {run.progress.tokens:,} tokens")
     _loop(run, folder, say, stop_after, checkpoint=checkpoint_seconds, report=report_steps)
