@@ -56,7 +56,7 @@ def opened(browser: Any, server: Server) -> Iterator[Open]:
 
 
 def settled(page: Any) -> Any:
-    page.wait_for_selector('#play[aria-busy="false"]')
+    page.wait_for_selector('.play[aria-busy="false"]')
     return page
 
 
@@ -252,10 +252,10 @@ def test_the_widget_answers_from_the_kernel() -> None:
     session.close()
 
 
-MODEL = """async ([module, state]) => {
+MODEL = """async ([module, style, state]) => {
   const watchers = new Set();
   window.model = {
-    get: () => state,
+    get: (name) => ({ state, style })[name],
     set: (next) => {
       state = next;
       watchers.forEach((act) => act());
@@ -270,13 +270,23 @@ MODEL = """async ([module, state]) => {
 }"""
 
 
+# What a notebook does to whatever is in it: its own lists, and its own keys, before anybody else sees them.
+NOTEBOOK = """<style>dl { float: left } dt { float: left; font-weight: 700; width: 20% } dd { margin-left: 20% }
+button, input { font: 30px serif !important; letter-spacing: 9px } svg text { fill: red !important }</style>
+<script>document.addEventListener("keydown", (event) => {
+  if (!event.target.closest("[data-lm-suppress-shortcuts]")) (event.preventDefault(), event.stopPropagation());
+}, true);
+document.addEventListener("keydown", () => document.title = "a key was given away");</script><div id="play"></div>"""
+
+
 def test_the_widget_draws_what_the_kernel_says(browser: Any, play: Play) -> None:
-    """The notebook's module on a page of its own, with this process as the kernel."""
+    """The notebook's module on a page like a notebook's, with this process as the kernel."""
     page = browser.new_page()
     seen = Seen(page)
     page.expose_function("kernel", play.do)
-    page.set_content(f'<style>{style("stepper.css", "live.css")}</style><div id="play"></div>')
-    page.evaluate(MODEL, [script(*FILES, "levels.js", "live.js", "notebook.js"), play.state()])
+    page.set_content(NOTEBOOK)
+    module = script(*FILES, "levels.js", "live.js", "notebook.js")
+    page.evaluate(MODEL, [module, style("stepper.css", "live.css"), play.state()])
     settled(page)
     say(page, "fork 3")
     assert play.session.history == ["fork 3"] and lanes(page) == 4
@@ -287,6 +297,10 @@ def test_the_widget_draws_what_the_kernel_says(browser: Any, play: Play) -> None
     say(page, "level 6")
     say(page, "join stitch")
     assert "Solved" in page.locator(".solved").inner_text()
+    label, value = (page.locator(f"dl.counters {part}").first.bounding_box() for part in ("dt", "dd"))
+    assert label["y"] + label["height"] <= value["y"] + 1, "one lies over the other"
+    font = page.locator(".command-line .main").evaluate("button => getComputedStyle(button).fontSize")
+    assert font == "15px" and page.title() == ""
     page.evaluate("stop()")
     assert page.locator(".graph").count() == 0 and page.evaluate("watching()") == 0
     assert not seen.errors

@@ -12,6 +12,7 @@ from browser import Seen, chromium, two_joins
 
 from miniapr.stepper import Trace
 from miniapr.stepper.page import document
+from miniapr.stepper.trace import HEIGHT
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,32 @@ def test_it_plays_and_pauses(opened: Open, both: Trace) -> None:
     here = at(page)
     page.wait_for_timeout(500)
     assert at(page) == here
+
+
+@pytest.mark.parametrize(("width", "height"), [(700, HEIGHT), (1400, 1000)])
+def test_two_runs_stand_side_by_side_with_the_mask_in_sight(opened: Open, both: Trace, width: int, height: int) -> None:
+    page = opened(both, "#step=90", viewport={"width": width, "height": height}).page
+    left, right = (mask.bounding_box() for mask in page.locator("svg.mask").all())
+    assert left["y"] == right["y"] and left["x"] + left["width"] < right["x"]
+    assert left["y"] + left["height"] <= height
+
+
+def test_escape_closes_the_list_of_keys(opened: Open, both: Trace) -> None:
+    page = opened(both).page
+    page.locator(".help summary").click()
+    assert page.locator(".help dl").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator(".help dl").is_visible()
+
+
+def test_a_label_is_a_whole_word_or_none(opened: Open, both: Trace) -> None:
+    page = opened(both, "#step=2", viewport={"width": 1900, "height": 1000}).page
+    words = {text for run in both.runs for text in run["about"]["texts"].values()}
+    shown = page.locator("svg .word").all_text_contents()
+    assert shown == [] or set(shown) <= words
+    page.locator(".stepper").press("z")
+    shown = page.locator("svg .word").all_text_contents()
+    assert "<adaptive>" in shown and set(shown) <= words
 
 
 @pytest.mark.parametrize("width", [360, 1280, 1920])

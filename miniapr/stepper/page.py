@@ -54,11 +54,14 @@ def inline(data: Any) -> str:
 def page(data: Mapping[str, Any], step: int | None = None) -> str:
     """A whole page with a trace in it, opened at ``step`` unless the address names one (``#step=12``)."""
     title = " | ".join(run["title"] for run in data["runs"] if run["title"]) or "a run"
-    return document(title, {title: data}, step=step)
+    return document(title, {title: data}, step=step, heading="unseen")  # each run has its title above it
 
 
-def document(title: str, traces: Mapping[str, Any], before: str = "", step: int | None = None) -> str:
-    """A page with one trace, or with several to choose from by their names. ``before``: HTML that stands above."""
+def document(
+    title: str, traces: Mapping[str, Any], before: str = "", step: int | None = None, heading: str = "seen"
+) -> str:
+    """A page with one trace, or with several to choose from by their names. ``before``: HTML that stands above;
+    ``heading``: "unseen" leaves the title to those who cannot see the page."""
     options = {"step": step or 0, "hash": True}
     names = "".join(f"<option>{html.escape(name)}</option>" for name in traces)
     choice = f'<p><label>Step through: <select id="which">{names}</select></label></p>' if len(traces) > 1 else ""
@@ -72,7 +75,7 @@ def document(title: str, traces: Mapping[str, Any], before: str = "", step: int 
 <style>{style("stepper.css")}</style>
 </head>
 <body class="miniapr">
-<main id="stepper"><h1>{html.escape(title)}</h1>{before}{choice}</main>
+<main id="stepper"><h1 class="{heading}">{html.escape(title)}</h1>{before}{choice}</main>
 <noscript>This page needs JavaScript: it draws a run of miniapr, step by step.</noscript>
 <script type="application/json" id="traces">{inline([*traces.values()])}</script>
 <script type="module">

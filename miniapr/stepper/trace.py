@@ -23,7 +23,7 @@ from .schema import check
 if TYPE_CHECKING:
     from ..engine.engine import Engine
 
-HEIGHT = 760  # pixels of a trace in a notebook
+HEIGHT = 820  # pixels of a trace in a notebook: from 700 wide on, the mask is in sight
 
 
 class Trace:

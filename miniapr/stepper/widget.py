@@ -22,7 +22,7 @@ def widget(session: Session) -> Any:
 
     class Stepper(anywidget.AnyWidget):
         _esm = script(*FILES, "levels.js", "live.js", "notebook.js")
-        _css = style("stepper.css", "live.css")
+        style = traitlets.Unicode(style("stepper.css", "live.css")).tag(sync=True)  # _css would be the whole page
         state = traitlets.Dict().tag(sync=True)
 
         def __init__(self) -> None:

@@ -10,11 +10,11 @@ import { html } from "./svg.js";
 
 const ALL = ["counters", "graph", "token", "mask", "pool", "table"];
 const LEGEND = [
-  ["", "keys and values in the pool"], ["pale", "not in the pool (yet, or any more)"], ["again", "computed again"], ["moved", "seen as if it stood here"],
+  ["", "keys and values in the pool"], ["pale", "not (yet) in the pool"], ["again", "computed again"], ["moved", "seen as if it stood here"],
 ];
 const HELP = [
   ["← →", "a step back, a step on"], ["Home End", "first, last step"], ["[ ]", "the fork or join before, after"],
-  ["Space", "play, pause"], ["↑ ↓", "choose a branch"], ["Z", "tokens as text, or all of it at once"],
+  ["Space", "play, pause"], ["Esc", "close this list"], ["↑ ↓", "choose a branch"], ["Z", "tokens as text, or all of it at once"],
   ["Tab", "to the pictures; in that of the branches the arrows go from token to token"],
 ];
 
@@ -28,7 +28,7 @@ class App {
     this.root = html("div", { class: "stepper", tabindex: "0", role: "application", "aria-label": "Stepper: arrow keys go from step to step" });
     this.said = html("p", { class: "said", role: "status", "aria-live": "polite" });
     if (controls) this.root.append(this.bar());
-    this.root.append(this.said, (this.body = html("div", { class: "runs" })));
+    this.root.append(this.said, legend(), (this.body = html("div", { class: "runs" })));
     element.append(this.root);
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.watch = new ResizeObserver(() => this.later());
@@ -71,8 +71,8 @@ class App {
     this.player = button("▶", "Play", () => this.toggle(), "play");
     this.scrub = html("input", { type: "range", min: 0, step: 1, "aria-label": "Step", oninput: () => this.go(Number(this.scrub.value)) });
     this.count = html("output", { class: "count" });
-    const help = html("details", { class: "help" }, html("summary", { title: "Keys" }, "?"),
-      html("dl", {}, HELP.map(([keys, what]) => html("div", {}, html("dt", {}, html("kbd", {}, keys)), html("dd", {}, what)))));
+    const help = (this.help = html("details", { class: "help" }, html("summary", { title: "Keys" }, "?"),
+      html("dl", {}, HELP.map(([keys, what]) => html("div", {}, html("dt", {}, html("kbd", {}, keys)), html("dd", {}, what))))));
     return html("div", { class: "bar" },
       button("⇤", "Fork or join before this step", () => this.jump(-1)), button("◀", "Step back", () => this.go(this.step - 1)), this.player,
       button("▶︎▏", "Step on", () => this.go(this.step + 1), "next"), button("⇥", "Next fork or join", () => this.jump(1)),
@@ -86,7 +86,7 @@ class App {
     const map = {
       ArrowLeft: () => this.go(this.step - 1), ArrowRight: () => this.go(this.step + 1), Home: () => this.go(0), End: () => this.go(this.length - 1),
       "[": () => this.jump(-1), "]": () => this.jump(1), " ": () => this.toggle(), z: () => this.rezoom(), Z: () => this.rezoom(),
-      ArrowUp: () => this.choose(-1), ArrowDown: () => this.choose(1),
+      ArrowUp: () => this.choose(-1), ArrowDown: () => this.choose(1), Escape: () => this.help?.removeAttribute("open"),
     };
     if (event.key === " " && event.target.closest("button, summary")) return;
     if (!map[event.key]) return;
@@ -169,14 +169,14 @@ class App {
   // Pictures
 
   column(run, r) {
-    const part = (name, title, legend) => this.views.includes(name)
-      ? html("section", { class: `part ${name}`, "data-part": name }, title ? html("h3", {}, title) : null, html("div", { class: "content" }),
-        legend ? html("p", { class: "legend" }, legend.map(([kind, text]) => html("span", {}, html("i", { class: kind }), text))) : null) : null;
+    const part = (name, title) => this.views.includes(name)
+      ? html("section", { class: `part ${name}`, "data-part": name }, title ? html("h3", {}, title) : null, html("div", { class: "content" })) : null;
     return html("article", { class: "run" },
       this.runs.length > 1 || run.title ? html("h2", {}, run.title || `run ${r + 1}`) : null,
       html("p", { class: "telling" }),
-      part("counters"), part("graph", "Branches, by position", LEGEND), part("token", "Token"),
-      part("mask", "Who attends to whom, of all that the branch stands on"), part("pool", "Blocks of the KV cache"), part("table", "Block table"));
+      html("div", { class: "parts" },
+        part("counters"), part("graph", "Branches, by position"), part("mask", "Who attends to whom"),
+        part("token", "Token"), part("pool", "Blocks of the KV cache"), part("table", "Block table")));
   }
 
   later() {
@@ -282,6 +282,8 @@ class App {
   }
 }
 
+const legend = () => html("p", { class: "legend" }, LEGEND.map(([kind, text]) => html("span", {}, html("i", { class: kind }), text)));
+
 function blockNote(run, state) {
   const shared = [...state.refs.values()].filter((n) => n > 1).length;
   return `${state.refs.size} of ${run.about.blocks} blocks in use, ${shared} of them by more than one. ${run.size} tokens each.`;
@@ -293,10 +295,11 @@ function oneBlock(run, state, block) {
   return `Block ${block}: span ${owner}, ${fill(run, state, block)} of ${run.size} slots written, ${refs} ${refs === 1 ? "holder" : "holders"}.`;
 }
 
-/** How far a run gets: the last position, and the last block ever used. Once, so that pictures keep their size. */
+/** How far a run gets: the last position, the longest word, the last block ever used. Once, so that pictures keep their size. */
 function measure(run) {
   const ends = new Map();
   run.reach = 8;
+  run.longest = Math.max(3, ...Object.values(run.about.texts).map((text) => text.length)); // letters of a token
   run.lastBlock = 0;
   for (const { kind, branch, data } of run.events) {
     const begun = kind === "forked" ? data.children : kind === "woven" ? data.members : data.view ? [{ branch, ...data }] : [];

@@ -2,7 +2,7 @@
 // joins as curves. What a branch sees as moved is drawn again, as an outline, where it counts as being.
 import { colour, svg } from "./svg.js";
 
-const LEFT = 34, TOP = 22, RIGHT = 10;
+const LEFT = 34, TOP = 22, RIGHT = 10, LETTER = 6.2; // pixels
 
 /** Lanes in order of birth: branch id -> number. */
 function lanes(state) {
@@ -10,9 +10,9 @@ function lanes(state) {
 }
 
 export function graph(run, state, { width, reach, selected, token, zoom }) {
-  const lane = lanes(state), many = lane.size > 12;
-  const high = many ? 20 : 38, bar = many ? 11 : 14;
-  const cell = zoom ? 42 : Math.min(26, (width - LEFT - RIGHT) / Math.max(reach, 8));
+  const lane = lanes(state), few = lane.size <= 4, many = lane.size > (width > 420 ? 12 : 4); // too many for words
+  const high = many ? 20 : few ? 38 : 30, bar = few ? 14 : 11;
+  const cell = zoom ? Math.min(90, 10 + LETTER * run.longest) : Math.min(26, (width - LEFT - RIGHT) / Math.max(reach, 8));
   const wide = Math.max(width, LEFT + RIGHT + cell * reach), tall = TOP + high * Math.max(lane.size, 1) + 6;
   const x = (position) => LEFT + position * cell;
   const y = (branch) => TOP + lane.get(branch) * high;
@@ -84,8 +84,8 @@ function cells(run, span, x, y, bar, cell) {
       if (i === n - 1 || kind(i + 1) !== kind(i)) (found.push(part(from, i + 1, kind(i))), (from = i + 1));
   if (cell > 16)
     for (let i = 0; i < n; i++) {
-      const word = run.word(span, i), fit = Math.floor((cell - 3) / 6.2);
-      found.push(svg("text", { x: x(span.position + i) + cell / 2, y: y + bar - 3.5, class: "word" }, word.length > fit ? word.slice(0, fit) : word));
+      const word = run.word(span, i); // a part of a word says something else: then better none
+      if (word.length * LETTER <= cell) found.push(svg("text", { x: x(span.position + i) + cell / 2, y: y + bar - (bar > 11 ? 3.5 : 2), class: "word" }, word));
     }
   return found;
 }
@@ -94,7 +94,7 @@ function cells(run, span, x, y, bar, cell) {
 function caption(run, state, branch, x, y, wide) {
   const span = state.spans.get(branch.span), first = state.spans.get(branch.first);
   const words = span.tokens.slice(-40).map((id) => run.text(id));
-  const at = Math.min(x(Math.max(first.position, span.position)), wide - 170), room = Math.floor((wide - at) / 6.1);
+  const at = Math.min(x(Math.max(first.position, span.position)), wide - 170), room = Math.floor((wide - at) / LETTER);
   let text = words.join(" ").replace(/\s+/g, " ");
   if (text.length > room) text = `…${text.slice(-(room - 1))}`;
   return svg("text", { x: at, y, class: "caption" }, text);

@@ -8,7 +8,7 @@ export function levels(root, run) {
   const choice = html("select", { id: "level-choice", "aria-label": "Level" });
   const card = html("section", { class: "level", "aria-labelledby": "level-title" });
   const drawing = html("div", { class: "goal-drawing" });
-  const goal = html("section", { class: "goal", "aria-label": "The goal" }, html("h2", {}, "The goal"), drawing);
+  const goal = html("details", { class: "goal", open: true }, html("summary", {}, "The goal"), drawing);
   let drawn = null;
   let view = null;
   choice.addEventListener("change", () => run(choice.value));

@@ -45,7 +45,7 @@ function beside(row, column) {
 
 export function mask(run, state, { width, selected, token }) {
   const { pieces, shapes: found, size } = shapes(state, selected);
-  const edge = 40, side = Math.min(width, 360), inner = side - edge - 6, unit = inner / Math.max(size, 1);
+  const edge = 40, side = Math.min(width, Math.max(250, Math.min(400, 0.75 * width))), inner = side - edge - 6, unit = inner / Math.max(size, 1);
   const x = (n) => edge + n * unit, y = (n) => edge + n * unit;
   const picture = svg("svg", { width: side, height: side, viewBox: `0 0 ${side} ${side}`, class: "mask", role: "img", "aria-label": describe(run, state, selected) });
   picture.append(svg("rect", { x: edge, y: edge, width: inner, height: inner, class: "ground" }));

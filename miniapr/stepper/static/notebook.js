@@ -1,6 +1,17 @@
-// In a notebook: an anywidget, the kernel is the notebook's.
+// In a notebook: an anywidget, the kernel is the notebook's. It is a page inside of someone else's, so it has a style
+// scope of its own (a notebook floats every `dt`, say) and keys of its own (a notebook takes Enter for itself).
 
+import { html } from "./svg.js";
 import { live } from "./live.js";
+
+/** An element in `el` that neither gets the page's style sheets nor gives its keys away. */
+function ours(el, style) {
+  const root = html("div");
+  el.attachShadow({ mode: "open" }).append(html("style", {}, style), html("div", { style: "all: initial; display: block" }, root));
+  el.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab looks at keys first, but not at those from here
+  for (const kind of ["keydown", "keypress", "keyup"]) root.addEventListener(kind, (event) => event.stopPropagation());
+  return root;
+}
 
 const widget = {
   render({ model, el }) {
@@ -12,7 +23,7 @@ const widget = {
         model.send({ line });
       });
     };
-    const page = live(el, send);
+    const page = live(ours(el, model.get("style")), send);
     const changed = () => {
       const [answer, state] = [waiting, model.get("state")];
       waiting = null;
