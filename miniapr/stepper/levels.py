@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..kv.span import View
 from ..model.bundle import Bundle
@@ -64,6 +65,14 @@ class Level:
     most: Mapping[str, int] = field(default_factory=dict)
     least: Mapping[str, int] = field(default_factory=dict)
     also: tuple[str, Callable[[Session], bool]] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For whoever plays it without Python: as it stands, ``also`` by what it says."""
+        names = ("title", "text", "hints", "solution", "start", "prompt", "alike", "most", "least")
+        return {name: getattr(self, name) for name in names} | {
+            "also": self.also and self.also[0],
+            "problem": vars(PROBLEM),
+        }
 
     def begin(self, bundle: Bundle) -> Session:
         """A session at the level's start."""
