@@ -139,7 +139,7 @@ def test_the_stream_is_a_function_of_seed_and_chunk_and_holds_no_held_out_proble
     def stream(seed: int) -> Stream:
         return Stream(seed, Spelled("both", Ranges(), Mixture()), chunk_size=60, batch_tokens=2000)
 
-    first, again, other = stream(1).chunk(7), stream(1).chunk(7), stream(2).chunk(7)
+    first, again, other = stream(1).groups(7), stream(1).groups(7), stream(2).groups(7)
     assert all(
         torch.equal(a.tokens, b.tokens) for x, y in zip(first, again, strict=True) for a, b in zip(x, y, strict=True)
     )
@@ -152,9 +152,18 @@ def test_the_stream_is_a_function_of_seed_and_chunk_and_holds_no_held_out_proble
         assert split_of(Problem(tuple(ids[2:split]), ids[split + 1])) == "train"
 
 
+def test_chunks_are_the_same_whoever_makes_them() -> None:
+    stream = Stream(1, Spelled("both", Ranges(), Mixture()), chunk_size=8, batch_tokens=500)
+    alone, helped = stream.chunks(3), stream.chunks(3, workers=1)
+    for _ in range(3):
+        for a, b in zip(next(alone), next(helped), strict=True):
+            assert torch.equal(a.tokens, b.tokens) and torch.equal(a.visible, b.visible) and a.size == b.size
+    helped.close()
+
+
 def test_streams_that_differ_in_joins_alone_hold_the_same_demonstrations() -> None:
     chunks = [
-        Stream(1, Spelled(joins, Ranges(), Mixture()), chunk_size=30, batch_tokens=2000).chunk(0)
+        Stream(1, Spelled(joins, Ranges(), Mixture()), chunk_size=30, batch_tokens=2000).groups(0)
         for joins in ("both", "stitch", "reprefill")
     ]
     texts = [[s.tokens.tolist() for group in chunk for s in group] for chunk in chunks]

@@ -120,7 +120,7 @@ def test_what_the_engine_puts_there_is_not_learned_and_decisions_weigh_most() ->
 def test_the_stream_is_seeded_and_holds_no_held_out_problem() -> None:
     def chunk(seed: int) -> list[list[int]]:
         stream = Stream(seed, Roles(Recipe()), chunk_size=200, batch_tokens=2000)
-        return [sequence.tokens.tolist() for group in stream.chunk(3) for sequence in group]
+        return [sequence.tokens.tolist() for group in stream.groups(3) for sequence in group]
 
     first = chunk(1)
     assert first == chunk(1) and first != chunk(2)

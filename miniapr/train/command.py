@@ -47,6 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         + ")",
     )
     parser.add_argument("--four", type=float, default=Recipe().four, help="with --roles: share of four numbers")
+    parser.add_argument("--device", default=config.device, help="where it trains: cpu, cuda; weights depend on it")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that make demonstrations ahead of time (0: none)"
+    )
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; weights depend on it")
 
 
@@ -59,9 +63,12 @@ def folder(text: str) -> Path:
 
 def config_from(args: argparse.Namespace) -> TrainConfig:
     """The run's options. Raises ValueError with the bad number."""
+    config = TrainConfig()
     return replace(
-        TrainConfig(),
+        config,
         start=args.start,
+        device=args.device,
+        autocast=args.device == "cpu" and config.autocast,  # on a GPU to convert costs more than it saves
         joins=args.joins,
         seed=args.seed,
         tokens=args.tokens,
@@ -108,7 +115,7 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError(f"threads must be at least 1, is {args.threads}")
         torch.set_num_threads(args.threads)
     with team() as us:
-        finished = train(config_from(args), args.out, team=us)
+        finished = train(config_from(args), args.out, team=us, workers=args.workers)
         if us.first:
             export(finished, args.out, command_line(args))
             print(f"wrote {args.out / 'model.safetensors'}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
+
 from ..model.config import ModelConfig
 from ..tasks.countdown import Ranges
 from .data import Mixture, Spelled
@@ -32,6 +34,7 @@ class TrainConfig:
     floor: float = 0.02  # of the full rate, at the end
     clip: float = 1.0
     autocast: bool = field(default_factory=fast_bfloat16)  # bfloat16 matrix products
+    device: str = "cpu"
     ranges: Ranges = field(default_factory=Ranges)
     mixture: Mixture = field(default_factory=Mixture)
     start: str | None = None  # folder of a model whose weights the run begins with; None: from the seed
@@ -41,6 +44,10 @@ class TrainConfig:
         for name in ("tokens", "batch_tokens", "chunk_size", "hidden_size", "layers", "heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, is {getattr(self, name)}")
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+            raise ValueError(f"device {self.device!r}: {str(error).splitlines()[0]}") from None
         if self.hidden_size % (2 * self.heads):
             raise ValueError(f"hidden_size={self.hidden_size} is no even multiple of heads={self.heads}")
 

@@ -27,7 +27,7 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
     matrices [N, R, C] -> [N, R, C], in bfloat16 where that is faster (the iteration forgives rounding).
     """
     a, b, c = COEFFICIENTS
-    x = matrices.bfloat16() if fast_bfloat16() else matrices
+    x = matrices.bfloat16() if matrices.is_cuda or fast_bfloat16() else matrices
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x  # the smaller side first: the Gram matrix is then the smaller one
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # the largest singular value is at most 1

@@ -75,16 +75,17 @@ class Run:
     """One training run, or one process's part of it. Owns model, optimiser, stream and progress; nothing outside
     changes them."""
 
-    def __init__(self, config: TrainConfig, team: Team | None = None) -> None:
+    def __init__(self, config: TrainConfig, team: Team | None = None, workers: int = 0) -> None:
         self.config, self.team = config, team or Team()
         self.source = config.source()
         self.stream = Stream(config.seed, self.source, chunk_size=config.chunk_size, batch_tokens=config.batch_tokens)
         self.model = initialize(config.model(self.source.tokenizer.get_vocab_size()), config.seed)
         if config.start is not None:
             begin_with(self.model, config.start)
+        self.model.to(config.device)
         self.optimizer = Optimizer(self.model, config.muon_rate, config.adam_rate)
         self.progress = Progress()
-        self._groups = self.stream.chunk(0)
+        self._workers, self._batches = workers, list[Batch]()
 
     @property
     def finished(self) -> bool:
@@ -93,12 +94,16 @@ class Run:
     def step(self) -> float:
         """Train on the next batch and return its loss."""
         progress, config = self.progress, self.config
-        group = self._groups[progress.batch]
-        loss = torch.zeros(())
-        if mine := self.team.share(group):
-            total = sum(float(sequence.weights[1:].sum()) for sequence in group)
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.autocast):
-                loss = weighted_loss(self.model, self.stream.collate(mine), total)
+        if not self._batches:
+            self._chunks = self.stream.chunks(progress.chunk, self._workers)
+            self._batches = next(self._chunks)
+        batch = self._batches[progress.batch]
+        loss = torch.zeros((), device=config.device)
+        mine = batch[self.team.rank :: self.team.size]
+        if len(mine):
+            total = float(batch.weights[:, 1:].sum())
+            with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.autocast):
+                loss = weighted_loss(self.model, mine.to(config.device), total)
             loss.backward()
         loss = loss.detach()
         self.team.add_gradients(self.model)
@@ -107,11 +112,11 @@ class Run:
         self.optimizer.step(rate(config, progress))
         self.model.zero_grad(set_to_none=True)
         progress.step += 1
-        progress.tokens += sum(map(len, group))
+        progress.tokens += batch.size
         progress.batch += 1
-        if progress.batch == len(self._groups):
+        if progress.batch == len(self._batches):
             progress.chunk, progress.batch = progress.chunk + 1, 0
-            self._groups = self.stream.chunk(progress.chunk)
+            self._batches = next(self._chunks)
         return float(loss)
 
     def save(self, folder: Path) -> None:
@@ -149,8 +154,7 @@ class Run:
             self.optimizer.load(groups["optimizer"], progress.step)
         except (KeyError, RuntimeError) as error:  # tensors that are missing, or of another shape
             raise saved.damaged(folder, error) from error
-        self.progress = progress
-        self._groups = self.stream.chunk(progress.chunk)
+        self.progress, self._batches = progress, []
         return True
 
 
@@ -159,6 +163,7 @@ def train(
     out_dir: str | Path,
     *,
     team: Team | None = None,
+    workers: int = 0,
     say: Callable[[str], None] = print,
     stop_after: int | None = None,
     checkpoint_seconds: float = 60.0,
@@ -168,12 +173,12 @@ def train(
 
     Says loss, speed and time left every ``report_steps``; writes a checkpoint every ``checkpoint_seconds`` and
     at the end, never from a handler: an interrupt may fall between two halves of an update. ``stop_after``
-    ends the run early, after that many steps in all. Raises ValueError for a folder that is not this run's,
-    OSError if the last checkpoint cannot be written.
+    ends the run early, after that many steps in all; ``workers`` processes make the demonstrations ahead of time.
+    Raises ValueError for a folder that is not this run's, OSError if the last checkpoint cannot be written.
     """
     folder = Path(out_dir)
     saved.claim(folder)
-    run = Run(config, team)
+    run = Run(config, team, workers)
     say = say if run.team.first else lambda _: None
     if run.restore(folder):
         say(f"resuming at step {run.progress.step}, {run.progress.tokens:,} tokens")

@@ -11,7 +11,7 @@ which also judges the engine, says who stands where and sees whom. So training a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,6 +73,20 @@ class Batch:
     weights: Tensor
     voices: Tensor
     size: int  # tokens that are not padding
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, which: slice) -> Batch:
+        """Some of the sequences; ``size`` stays that of all."""
+        return self._each(lambda x: x[which])
+
+    def to(self, device: str) -> Batch:
+        return self._each(lambda x: x.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        tokens, positions, visible = change(self.tokens), change(self.positions), change(self.visible)
+        return Batch(tokens, positions, visible, change(self.weights), change(self.voices), self.size)
 
 
 def pack(text: Text, join: Join) -> Packed:
