@@ -27,6 +27,7 @@ from benchmarks import (
     steps,
     tables,
     targets,
+    wait,
 )
 from benchmarks.rivals import TorchLoop, check_equal
 from benchmarks.timing import Memory, Times, interleave
@@ -396,3 +397,18 @@ def test_races_are_pooled_over_their_seeds(tmp_path):
     page = race.page(found)
     assert "| `best-of-n` | exact | 30 | 15-52 | 1 * | 6 * |" in page and "| 1 * | 7 |" in page
     assert race.pooled([*files, files[0]])["races"] == found["races"], "the same race counted twice"
+
+
+# What a fork buys
+
+
+def test_wait_is_told_for_all_problems_and_for_those_that_were_forked(tmp_path: Path):
+    wait.main(["--problems", "8", "--json", str(tmp_path / "w.json"), "--plot", str(tmp_path / "w.png")])
+    told = json.loads((tmp_path / "w.json").read_text())
+    assert (tmp_path / "w.png").stat().st_size > 10_000
+    pairs, all_of_them = told["pairs"], told["all"]
+    assert len(pairs) == all_of_them["problems"] == 8
+    assert all_of_them["wait"]["shorter"] == sum(p["forked"]["wait"] < p["line"]["wait"] for p in pairs)
+    for pair in pairs:
+        assert pair["line"]["wait"] == pair["line"]["tokens"], "nothing is beside a line"
+        assert (pair["forked"]["wait"] < pair["forked"]["tokens"]) == (pair["branches"] > 0)
