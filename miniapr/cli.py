@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .plain import is_text, plain
 
@@ -34,11 +34,9 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="as one JSON object")
     models = commands.add_parser("models", help="the models known by name, and which of them are here")
     models.add_argument("--json", action="store_true", help="as one JSON list")
-    train = commands.add_parser("train", help="train the Countdown model")
+    train = commands.add_parser("train", help="train a model: on demonstrations, or by reinforcement")
     if command == "train":
-        from .train.command import add_arguments
-
-        add_arguments(train)
+        add_train(train.add_subparsers(dest="how", metavar="HOW", required=True))
     learn = commands.add_parser("learn", help="exercises that check themselves: chapters, progress, hints")
     if command == "learn":
         from .learn.command import add_arguments as add_learn_arguments
@@ -78,6 +76,15 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
     evaluate.add_argument("--sets", type=int, default=300, help="problems with held-out number sets")
     evaluate.add_argument("--seed", type=int, default=0)
     return parser
+
+
+def add_train(ways: Any) -> None:
+    """`miniapr train sft` and `miniapr train rl`."""
+    from .show import reinforce
+    from .train import command
+
+    command.add_arguments(ways.add_parser("sft", help="on demonstrations by an exact solver (also without `sft`)"))
+    reinforce.add_arguments(ways.add_parser("rl", help="by reinforcement: what it writes is paid by a reward"))
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +134,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for word in words:
         if not is_text(word):
             return _complain(ValueError(f"the argument {word!r} is no text in this terminal's encoding"), 2)
+    if words[:1] == ["train"] and words[1:2] not in (["sft"], ["rl"], ["-h"], ["--help"]):
+        words.insert(1, "sft")  # as it was called when there was nothing else
     args = parser_for(words[0] if words else None).parse_args(words)
     try:
         with warnings.catch_warnings():
@@ -179,9 +188,12 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from .train.command import run
+    from .show import reinforce
+    from .train import command
 
-    run(args)
+    if args.how == "rl":
+        return reinforce.run(args)
+    command.run(args)
     return 0
 
 

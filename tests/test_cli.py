@@ -173,8 +173,9 @@ def test_plain_ascii_terminal(run: Run, endless: Path, monkeypatch: pytest.Monke
 
 
 def test_train_and_evaluate_are_wired(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    code, out, _ = run("train", "--help")
-    assert code == 0 and "--out" in out
+    for words, said in (((), "rl"), (("sft",), "--layers"), (("rl",), "--reward"), (("--out=x",), "--layers")):
+        code, out, _ = run("train", *words, "--help")
+        assert code == 0 and said in out
     code, _, err = run("train", "--out", tmp_path, "--layers", 0)
     assert code == 2 and err.startswith("miniapr: error: ")
     code, _, err = run("evaluate", tmp_path / "nowhere")

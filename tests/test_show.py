@@ -21,9 +21,9 @@ from rich.console import Console
 
 import miniapr
 from miniapr.cli import main
+from miniapr.interrupt import Interrupt
 from miniapr.model import bundle
 from miniapr.show import plot
-from miniapr.show.interrupt import Interrupt
 from miniapr.show.report import Report, spent_until_first_answer
 from miniapr.show.run import Options, Run
 from miniapr.show.stepper import Stepper, ranges

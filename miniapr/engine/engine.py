@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..kv.cache import KVCache
 from ..kv.pool import BlockPool
@@ -135,6 +136,17 @@ class Engine(ByHand):
             else:
                 self.branching.close(what, "aborted")
             self.census.tell()
+
+    def renew(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on with other weights of the same shapes (a ``state_dict``), loaded into the memory that is there, packed
+        or not. Cached prefixes are forgotten: their keys are another model's (F18). Raises ValueError while there are
+        requests, which stand on such keys too."""
+        with self.lock:
+            if self.scheduler.requests:
+                raise ValueError(f"{len(self.scheduler.requests)} requests stand on keys of the weights that are here")
+            with torch.no_grad():
+                self.model.load_state_dict(weights)
+            self.kv.flush()
 
     def step(self) -> list[Event]:
         """One step for all requests. Returns what happened in it."""

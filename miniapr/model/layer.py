@@ -37,6 +37,14 @@ class Attention(nn.Module):
     def pack(self) -> None:
         """Put the small vectors together once and for all, not in every step."""
         self.kept = self.bias_and_norm()
+        self.register_load_state_dict_post_hook(Attention._renew)  # type: ignore[no-untyped-call]
+
+    def _renew(self, _: object) -> None:
+        """Other weights were loaded: what was put together follows, in the memory that is there."""
+        kept, self.kept = self.kept, None
+        for old, new in zip(_vectors(kept), _vectors(self.bias_and_norm()), strict=True):
+            old.copy_(new)
+        self.kept = kept
 
     def bias_and_norm(self) -> tuple[Tensor | None, Norm | None]:
         """The biases [(Hq + 2 H) D], and the norm of each head of queries and keys (its scale is [Hq + H, D])."""
@@ -57,6 +65,11 @@ class Attention(nn.Module):
         table = F.pad(self.voices.repeat(1, 2 * keys), (silent, 0, 1, 0))  # [1 + voices, (Hq + 2 H) D]
         bias, _ = self.bias_and_norm()
         return F.embedding(voice, table if bias is None else table + bias)
+
+
+def _vectors(kept: tuple[Tensor | None, Norm | None] | None) -> list[Tensor]:
+    bias, norm = kept or (None, None)
+    return [vector for vector in (bias, norm and norm.weight) if vector is not None]
 
 
 class MLP(nn.Module):

@@ -42,6 +42,16 @@ class Matrix(nn.Module):
         if isinstance(self.weight, Packed):
             destination[prefix + "weight"] = plain(self.weight)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        """Into the memory that is there, packed or not: captured steps go on reading it."""
+        packed = self.weight
+        if isinstance(packed, Packed) and (given := state_dict.get(prefix + "weight")) is not None:
+            if given.shape != packed.shape:
+                raise ValueError(f"{prefix}weight is {list(given.shape)}, this one is {list(packed.shape)}")
+            packed.panels.copy_(pack(given.to(packed.device, packed.dtype)).panels)
+            state_dict = {name: value for name, value in state_dict.items() if name != prefix + "weight"}
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def _apply(self, *args: Any, **kwargs: Any) -> Matrix:
         if isinstance(self.weight, Packed):
             raise ValueError("a packed model cannot be moved or converted: load it again with what you want")

@@ -5,10 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ..methods.player import Player
 from ..tasks.countdown import Problem, Ranges
+from ..tasks.task import Split
+
+
+class Draw(Protocol):
+    """Raises ValueError where no such problem is known."""
+
+    def __call__(self, dice: random.Random, count: int | None, split: Split = "pairs") -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -16,8 +23,9 @@ class Game:
     """A player with its task.
 
     show    a problem in a line
-    draw    a problem from a generator, with so many numbers (None: as many as it likes); None: problems are questions
-            that people ask
+    draw    a problem of a split from a generator, with so many numbers (None: as many as it likes); None: problems are
+            questions that people ask
+    serial  tokens that it takes the task's teacher to solve a problem in line; None: nobody knows
     put     a problem that was given, as the player knows it: of Countdown from a Problem, of sorting from a list
     verdict what the verifier says of an answer, in words; None: there is none
     outside what a problem has that the model was not trained for, in a sentence; None: nothing
@@ -27,12 +35,13 @@ class Game:
 
     player: Player
     show: Callable[[Any], str]
-    draw: Callable[[random.Random, int | None], Any] | None = None
+    draw: Draw | None = None
     put: Callable[[Any], Any] = lambda problem: problem
     verdict: Callable[[Any, str | None], str] | None = None
     outside: Callable[[Any], str | None] = lambda problem: None
     targets: bool = True
     task: str = ""
+    serial: Callable[[Any], int | None] = lambda problem: None
 
 
 def ranges_for(name: str, known: list[Ranges], count: int | None) -> Ranges:

@@ -11,6 +11,7 @@ from ..methods.player import Player, Role
 from ..model.bundle import Bundle
 from ..tasks.countdown import Problem, Ranges, draw, verify
 from ..tasks.demonstrations import extract_answer, prompt_words
+from ..tasks.task import Split
 from .game import Game, beyond, ranges_for
 
 
@@ -36,8 +37,8 @@ def countdown_in_lines(bundle: Bundle, temperature: float = 1.0) -> Game:
     player = Player(name, roles, check, Sampling(temperature=temperature), control)
     ranges = [Ranges(**bundle.about.get("ranges", {}))]
 
-    def drawn(dice: random.Random, count: int | None) -> Problem:
-        return draw(dice, ranges_for(name, ranges, count), "pairs")
+    def drawn(dice: random.Random, count: int | None, split: Split = "pairs") -> Problem:
+        return draw(dice, ranges_for(name, ranges, count), split)
 
     def verdict(problem: Problem, answer: str | None) -> str:
         return verify(answer, problem).reason

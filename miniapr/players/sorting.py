@@ -16,6 +16,7 @@ from ..methods.grammar import Control
 from ..methods.player import Player, Role
 from ..model.bundle import Bundle
 from ..tasks.sorting import LARGEST, LEAST, MOST, Numbers, Sorting
+from ..tasks.task import Split
 from ..tasks.words import CONTROL, PARTS
 from .game import Game
 
@@ -37,8 +38,8 @@ def sorting_by_halves(bundle: Bundle, temperature: float = 1.0, levels: int = 3)
     def check(problem: Numbers | Half, answer: str | None) -> bool:
         return task.verify(answer, _numbers(problem)).correct
 
-    def draw(dice: random.Random, count: int | None) -> Numbers:
-        return (Sorting(count, count) if count is not None else task).draw(dice)
+    def draw(dice: random.Random, count: int | None, split: Split = "pairs") -> Numbers:
+        return (Sorting(count, count) if count is not None else task).draw(dice, split)
 
     def outside(problem: Numbers) -> str | None:
         if LEAST <= len(problem) <= MOST and max(problem) <= LARGEST:

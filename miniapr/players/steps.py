@@ -15,7 +15,9 @@ from ..methods.grammar import Control
 from ..methods.player import Player, Role, State
 from ..model.bundle import Bundle
 from ..tasks.countdown import Problem, Ranges
+from ..tasks.roles import sequential
 from ..tasks.states import State as Left
+from ..tasks.task import Split
 from ..tasks.terse import Countdown
 from ..tasks.words import CONTROL, LABELS, LIKELY, NEVER, SURE
 from .game import Game, beyond, ranges_for
@@ -28,7 +30,7 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
     """Raises ValueError for a model that lacks the tokens of the task's roles."""
     name = f"the model {bundle.name}"
     about = {"ranges": {}, **bundle.about}
-    ranges = [Ranges(**about[key]) for key in ("ranges", "ranges_of_four") if key in about]
+    ranges = [Ranges(**about[key]) for key in ("ranges", "ranges_of_two", "ranges_of_four") if key in about]
     task = Countdown(ranges[0])
     reading, ids = _Reading(task), bundle.tokenizer.ids
     labels = frozenset(ids(LABELS))
@@ -58,7 +60,9 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
         **_calls(task, ids, end),
     }
     trained = set(bundle.about.get("roles", task.roles))
-    known = trained | {"step"} | ({"call"} if {"parent", "child"} <= trained else set())
+    known = set(trained)
+    known |= {"step"} if "chain" in trained else set()
+    known |= {"call"} if {"parent", "child"} <= trained else set()
 
     def check(problem: Left, answer: str | None) -> bool:
         return task.verify(answer, problem).correct
@@ -71,8 +75,8 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
         control,
     )
 
-    def drawn(dice: random.Random, count: int | None) -> Left:
-        return Countdown(ranges_for(name, ranges, count)).draw(dice, "pairs")
+    def drawn(dice: random.Random, count: int | None, split: Split = "pairs") -> Left:
+        return Countdown(ranges_for(name, ranges, count)).draw(dice, split)
 
     def verdict(problem: Left, answer: str | None) -> str:
         return task.verify(answer, problem).reason
@@ -80,7 +84,13 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
     def outside(problem: Left) -> str | None:
         return beyond(name, ranges, Problem(problem.numbers, problem.target))
 
-    return Game(player, lambda p: f"{' '.join(map(str, p.numbers))} -> {p.target}", drawn, Left.of, verdict, outside)
+    def serial(problem: Left) -> int:
+        return len(sequential(problem).written)
+
+    def shown(problem: Left) -> str:
+        return f"{' '.join(map(str, problem.numbers))} -> {problem.target}"
+
+    return Game(player, shown, drawn, Left.of, verdict, outside, serial=serial)
 
 
 @dataclass(frozen=True)

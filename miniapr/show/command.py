@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from ..engine.sampling import Sampling
+from ..interrupt import Interrupt
 from ..model.bundle import Bundle, load
 from ..model.checkpoint import DTYPES
 from ..stepper.trace import Trace
 from ..tasks.countdown import Problem, Ranges, draw
-from .interrupt import Interrupt
 from .report import Report
 from .run import Options, Run
 

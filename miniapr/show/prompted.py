@@ -18,10 +18,10 @@ from ..engine.branch import Limits
 from ..engine.engine import Engine
 from ..engine.operations import Decode, Start
 from ..engine.request import Program
+from ..interrupt import Interrupt
 from ..methods.compare import Comparison, Joined, compare
 from ..methods.skeleton import FIRST, IN_SHORT, Skeleton, read_points
 from ..model.bundle import Bundle
-from .interrupt import Interrupt
 from .run import STRETCHES, Options
 from .text import ROWS, console, join_columns
 from .words import TITLES, stitch_and_reprefill, turned_and_copied

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..engine.engine import Engine
+from ..interrupt import Interrupt
 from ..methods.budget import Budget
 from ..methods.play import play
 from ..methods.player import Player
@@ -26,7 +27,6 @@ from ..model.bundle import Bundle
 from ..players import Game, game_of
 from ..stepper.trace import Trace
 from .command import INTERRUPTED, PLOTS, check_outputs, set_threads
-from .interrupt import Interrupt
 from .setting import add_common, given, known_methods, with_model, with_width
 from .text import console
 

@@ -13,12 +13,12 @@ from rich.tree import Tree
 
 from ..engine.branch import Limits
 from ..engine.sampling import Sampling
+from ..interrupt import Interrupt
 from ..model.bundle import Bundle, load
 from ..remote.client import Server
 from ..remote.connect import connect
 from ..remote.engine import RemoteEngine
 from ..tasks.countdown import Problem
-from .interrupt import Interrupt
 from .phases import PHASES, Measured, measure
 from .text import console
 from .thoughts import Thought, countdown_thought, prompted_thought

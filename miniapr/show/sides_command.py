@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from ..engine.sampling import Sampling
+from ..interrupt import Interrupt
 from ..model.bundle import load
 from ..tasks.countdown import Ranges, draw
 from .command import PLOTS, set_threads
-from .interrupt import Interrupt
 from .sides import Plan, run_sides
 from .sides_text import plot_sides, print_sides
 from .text import console

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from ..engine.branch import Branch
 from ..engine.request import Operation, Program, Request
+from ..interrupt import Interrupt
 from .explain import explain
-from .interrupt import Interrupt
 from .text import console
 
 if TYPE_CHECKING:

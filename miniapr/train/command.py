@@ -1,4 +1,4 @@
-"""The options of ``miniapr train``."""
+"""The options of ``miniapr train sft``."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def command_line(args: argparse.Namespace) -> str:
     """The command that makes this run again: every option that differs from its default."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    words = ["miniapr", "train"]
+    words = ["miniapr", "train", "sft"]
     for name, value in vars(args).items():
         if any(action.dest == name and action.default != value for action in parser._actions):
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..model import checkpoint
+from ..model.decoder import Decoder
 from .sft import Run
 
 
@@ -31,12 +33,18 @@ def export(run: Run, folder: str | Path, command: str) -> None:
     """Write config.json, model.safetensors (float16), tokenizer.json, miniapr.json and curve.json.
 
     Raises ValueError or OSError if they cannot be written; what was there stays, and the run's checkpoint does."""
-    folder = Path(folder)
-    checkpoint.save(run.model, folder, torch.float16)
     about = {**run.source.about, "provenance": provenance(run, command)}
-    rows = ",\n".join("  " + json.dumps({k: round(v, 5) for k, v in row.items()}) for row in run.progress.curve)
+    write_model(Path(folder), run.model, run.source.tokenizer.to_str(), about, run.progress.curve)
+
+
+def write_model(
+    folder: Path, model: Decoder, tokenizer: str, about: dict[str, Any], curve: Sequence[dict[str, float]]
+) -> None:
+    """What a user loads, and how it came about. Raises as ``export``."""
+    checkpoint.save(model, folder, torch.float16)
+    rows = ",\n".join("  " + json.dumps({k: round(v, 5) for k, v in row.items()}) for row in curve)
     texts = {
-        "tokenizer.json": run.source.tokenizer.to_str(),
+        "tokenizer.json": tokenizer,
         "miniapr.json": json.dumps(about, indent=2) + "\n",
         "curve.json": f"[\n{rows}\n]\n",
     }

@@ -44,12 +44,14 @@ class Optimizer:
 
     Owns one momentum per block matrix and two moments per other parameter; ``tensors`` and ``load`` move them
     to and from a checkpoint by name. Never keeps gradients.
+
+    muon_rate  None: AdamW for the matrices too
     """
 
     def __init__(
         self,
         model: nn.Module,
-        muon_rate: float = 0.02,
+        muon_rate: float | None = 0.02,
         adam_rate: float = 4e-3,
         *,
         momentum: float = 0.95,
@@ -60,7 +62,9 @@ class Optimizer:
         self.betas, self.decay, self.step_count = betas, decay, 0
         named = dict(model.named_parameters())
         self.matrices = {
-            name: p for name, p in named.items() if p.ndim == 2 and ".layers." in name and name.endswith("weight")
+            name: p
+            for name, p in named.items()
+            if muon_rate is not None and p.ndim == 2 and ".layers." in name and name.endswith("weight")
         }
         self.others = {name: p for name, p in named.items() if name not in self.matrices}
         self.state = {f"muon.{name}": torch.zeros_like(p) for name, p in self.matrices.items()}
@@ -71,7 +75,8 @@ class Optimizer:
     def step(self, scale: float) -> None:
         """One update from the gradients, at ``scale`` times the base rates."""
         self.step_count += 1
-        self._muon(scale * self.muon_rate)
+        if self.muon_rate is not None:
+            self._muon(scale * self.muon_rate)
         self._adam(scale * self.adam_rate)
 
     def _muon(self, rate: float) -> None:

@@ -114,6 +114,8 @@ class Roles:
         if set(known) <= set(Sorting().roles):
             return {"task": "sorting", **said}
         ranges = {"ranges": asdict(recipe.ranges)}
+        if recipe.two:
+            ranges["ranges_of_two"] = asdict(self.decks[2].ranges)
         if recipe.four:
             ranges["ranges_of_four"] = asdict(recipe.ranges_of_four)
         return {"task": "countdown", **said, **ranges}

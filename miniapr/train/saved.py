@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +56,22 @@ def damaged(folder: Path, error: Exception) -> ValueError:
     """What to say of a checkpoint that cannot be taken up. Nothing is deleted: that is the user's to decide."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return ValueError(f"{folder / CHECKPOINT} is damaged ({reason}); move it away to start the run anew")
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin with ``prefix`` and a dot, without it."""
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def same_options(folder: Path, state: dict[str, Any], options: dict[str, Any], but: Collection[str] = ()) -> None:
+    """Raises ValueError if a run was made with other options than these, or its state says of none."""
+    ours = json.loads(json.dumps(options))
+    try:
+        theirs = dict(state["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(folder, error) from error
+    for name in {**theirs, **ours}:
+        if name not in but and ours.get(name) != theirs.get(name):
+            raise ValueError(
+                f"the run in {folder} was made with {name}={theirs.get(name)}, this one has {name}={ours.get(name)}"
+            )

@@ -7,7 +7,6 @@ two counters. Several processes can share its batches (``parallel``).
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -135,24 +134,12 @@ class Run:
         if found is None:
             return False
         tensors, state = found
-        ours = json.loads(json.dumps(asdict(self.config)))
+        saved.same_options(folder, state, asdict(self.config))
         try:
-            theirs, progress = dict(state["config"]), Progress(**state["progress"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise saved.damaged(folder, error) from error
-        for name in {**theirs, **ours}:
-            if ours.get(name) != theirs.get(name):
-                raise ValueError(
-                    f"the run in {folder} was made with {name}={theirs.get(name)}, this one has {name}={ours.get(name)}"
-                )
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            prefix, _, rest = name.partition(".")
-            groups.setdefault(prefix, {})[rest] = tensor
-        try:
-            self.model.load_state_dict(groups["model"])
-            self.optimizer.load(groups["optimizer"], progress.step)
-        except (KeyError, RuntimeError) as error:  # tensors that are missing, or of another shape
+            progress = Progress(**state["progress"])
+            self.model.load_state_dict(saved.part(tensors, "model"))
+            self.optimizer.load(saved.part(tensors, "optimizer"), progress.step)
+        except (KeyError, TypeError, RuntimeError) as error:  # tensors that are missing, or of another shape
             raise saved.damaged(folder, error) from error
         self.progress, self._batches = progress, []
         return True

@@ -1,0 +1,69 @@
+"""Many problems times many samples at once, in one engine that is given new weights between batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..engine.branch import Limits
+from ..engine.engine import Engine
+from ..engine.operations import Release, Settle, Start
+from ..engine.request import Program
+from ..model.decoder import Decoder
+from ..model.tokenizer import Tokenizer
+from .practice import Practice
+from .rollouts import Rollout, Watched
+
+
+class Sampler:
+    """Rollouts of one policy. Owns an engine over weights of its own, packed; nothing is recorded.
+
+    ``tokens``: of one rollout, in all its branches.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        tokenizer: Tokenizer,
+        *,
+        blocks: int = 16_384,
+        tokens: int = 600,
+        backend: str = "auto",
+        max_batch_tokens: int = 8192,
+    ) -> None:
+        copy = Decoder(model.config).to(model.device, model.dtype).requires_grad_(False)
+        copy.load_state_dict(model.state_dict())
+        self.limits = Limits(tokens=tokens)
+        self.engine = Engine(
+            copy.pack(), tokenizer, num_blocks=blocks, backend=backend, max_batch_tokens=max_batch_tokens
+        )
+
+    def renew(self, model: Decoder) -> None:
+        """Sample from these weights from now on."""
+        self.engine.renew(model.state_dict())
+
+    def roll(self, practice: Practice, problems: Sequence[Any], samples: int, seed: int = 0) -> list[Rollout]:
+        """``samples`` rollouts of each problem, one problem's after the other's. What is sampled depends on the
+        weights, the place of the problem and ``seed`` alone. Raises what a program raises."""
+        self.engine.run(_computed([practice.prompt(problem) for problem in problems]))
+        watched = []
+        for group, problem in enumerate(problems):
+            for sample in range(samples):
+                dice = (seed * len(problems) + group) * samples + sample
+                watched.append(Watched(practice.think(problem, dice)))
+        requests = [self.engine.submit(watch.program, self.limits) for watch in watched]
+        rollouts = []
+        for number, (request, watch) in enumerate(zip(requests, watched, strict=True)):
+            problem, given = problems[number // samples], self.engine.wait(request)
+            right, serial = practice.judge(problem, given), practice.serial(problem)
+            rollouts.append(Rollout(problem, watch.root, right, serial, number // samples))
+        return rollouts
+
+
+def _computed(prompts: Sequence[Sequence[int]]) -> Program:
+    """Compute prompts, and leave them in the prefix cache: rollouts of one prompt share it."""
+    roots = []
+    for prompt in prompts:
+        roots.append((yield Start(prompt)))
+    yield Settle(roots)
+    yield Release(roots)
