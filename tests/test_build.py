@@ -120,11 +120,11 @@ def test_check_takes_the_operations_that_it_is_given() -> None:
 
 
 def test_check_finds_planted_errors(copy: Path) -> None:
-    """All in one build: the last slot of a run is not seen, two slots of a block are swapped, a wrong sign."""
+    """All in one build: the last slot of a run is not seen, two slots of a block are swapped, a wrong table."""
     with (
-        edited(copy / "attention_unit.inl", "w.end[r] - begin, 0, limit", "w.end[r] - begin - 1, 0, limit"),
+        edited(copy / "plan.cpp", "edge_run[e] =", "edge_visible[e] -= edge_visible[e] > 1, edge_run[e] ="),
         edited(copy / "write_kv.cpp", "offset = slots[n] % size", "offset = size - 1 - slots[n] % size"),
-        edited(copy / "turn.inl", "(to_b + t, y * cos + x * sin)", "(to_b + t, y * cos - x * sin)"),
+        edited(copy / "shift_keys.cpp", "sin + row, by", "cos + row, by"),
     ):
         table = kernels.check(kernels.build(copy))
     wrong = {row.operation for row in table.rows if not row.ok}

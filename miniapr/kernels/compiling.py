@@ -29,7 +29,7 @@ class Target:
 
     module: str  # its name, as PYBIND11_MODULE in its bindings has it
     sources: list[Path]
-    compile: dict[str, list[str]]  # by the source's suffix: the command before "-c SOURCE -o OBJECT"
+    compile: dict[str, list[str]]  # by the source's suffix: the command before "-MMD -MF ... -c SOURCE -o OBJECT"
     link: list[str]  # the command before "OBJECTS -o FILE"
     libraries: list[str]  # what comes after that
 
@@ -40,7 +40,7 @@ def cpu(csrc: Path) -> Target:
     threads = ["-fopenmp"] if compiles(OPENMP_PROBE, [*compiler, "-fopenmp"]) else ["-pthread"]
     flags = ["-std=c++17", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden", *more_flags(), *threads]
     named = f'-DMINIAPR_FLAGS="{" ".join(flags)}"'  # for build_info
-    compile = [*compiler, "-fPIC", *flags, named, *includes()]
+    compile = [*reused(), *compiler, "-fPIC", *flags, named, *includes()]
     return Target("_native", sorted(csrc.glob("*.cpp")), {".cpp": compile}, [*compiler, *shared()], flags)
 
 
@@ -61,7 +61,7 @@ def cuda(csrc: Path) -> Target:
 def emulated(csrc: Path) -> Target:
     """``_cuda`` from the same sources for the CPU, with ``emulate.h`` in CUDA's place: for tests without a GPU."""
     flags = ["-std=c++17", "-O2", "-g1", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-fvisibility=hidden"]
-    compile = [*cxx(), "-fPIC", *flags, "-DMINIAPR_EMULATE", *more_flags(), *includes()]
+    compile = [*reused(), *cxx(), "-fPIC", *flags, "-DMINIAPR_EMULATE", *more_flags(), *includes()]
     sources = [*cuda_sources(csrc), csrc / "cuda" / "emulate.cpp"]
     return Target("_cuda", sources, {".cu": [*compile, "-xc++"], ".cpp": compile}, [*cxx(), *shared()], more_flags())
 
@@ -113,6 +113,16 @@ def cxx() -> list[str]:
 def more_flags() -> list[str]:
     """The flags in MINIAPR_CXX_FLAGS, for compiler and linker."""
     return shlex.split(os.environ.get("MINIAPR_CXX_FLAGS", ""))
+
+
+def cache() -> Path:
+    """The user's folder for what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "miniapr")
+
+
+def reused() -> list[str]:
+    """What stands before a C++ compiler, so that nothing is compiled twice (``reuse.py``)."""
+    return [sys.executable, "-IS", str(Path(__file__).with_name("reuse.py")), str(cache() / "objects")]
 
 
 def includes() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import sys
 from importlib.machinery import ExtensionFileLoader
@@ -14,7 +13,7 @@ from types import ModuleType
 from ..ops import Operations
 from ..ops.cuda import Cuda
 from ..ops.native import Native
-from .compiling import Target, cpu, cuda, emulated, run_ninja
+from .compiling import Target, cache, cpu, cuda, emulated, run_ninja
 
 try:
     import fcntl
@@ -42,9 +41,9 @@ def sources(folder: str | Path) -> Path:
 def build(path: str | Path, kind: str = "cpu") -> Operations:
     """Compile the kernels in the folder ``path`` and load them beside all others, as a backend of its own.
 
-    ``kind``: "cpu", "cuda", or "emulated": the CUDA kernels for the CPU (see ``emulate``). The first time takes as
-    long as an installation, later only what has changed is compiled. Objects are in ``path/build``. Raises
-    ValueError if ``path`` has no kernels, BuildError with the compiler's message.
+    ``kind``: "cpu", "cuda", or "emulated": the CUDA kernels for the CPU (see ``emulate``). Only what has changed is
+    compiled; what was compiled in any other folder, the package's own included, is copied (``reuse.py``; not of CUDA).
+    Objects are in ``path/build``. Raises ValueError if ``path`` has no kernels, BuildError with the compiler's message.
     """
     path = Path(path).resolve()
     makers = {"cpu": cpu, "cuda": cuda, "emulated": emulated}
@@ -64,9 +63,8 @@ def emulate() -> Operations:
     compiled when it is first asked for, into the user's cache. Raises BuildError with the compiler's message.
     """
     csrc = own_sources()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     own = hashlib.sha256(f"{csrc} {sys.implementation.cache_tag}".encode()).hexdigest()[:16]
-    return backend(compile_module(emulated(csrc), cache / "miniapr" / own), "emulated", EMULATED)
+    return backend(compile_module(emulated(csrc), cache() / own), "emulated", EMULATED)
 
 
 def backend(module: ModuleType, kind: str, name: str) -> Operations:
