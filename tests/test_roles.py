@@ -105,8 +105,9 @@ def test_it_reads_as_documented() -> None:
     assert TASK.message("15 3 : a+b 18 a-b 12 a*b 45 a/b 5 <eos>") == TASK.message("21 8 : a+b") == "miss"
     assert TASK.answer("21 8 : a+b 29 hit b*c a+b <eos>", state) == "( 7 * 3 ) + 8"
     assert roles.value(state).written == ("likely", "<eos>")
-    assert roles.value(State((21, 8), 29)).written == ("sure", "<eos>")
-    assert roles.value(State((21, 8), 30)).written == ("never", "<eos>")
+    assert roles.value(State((21, 8), 29)).written == ("a+b", "29", "sure", "<eos>")
+    said = ("a+b", "29", "a-b", "13", "a*b", "168", "never", "<eos>")
+    assert roles.value(State((21, 8), 30)).written == said
 
 
 @given(two_or_three, seeds)

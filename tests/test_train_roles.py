@@ -192,7 +192,7 @@ def test_the_command_trains_roles_in_the_shares_that_it_is_given(tmp_path: Path)
     command.run(args)
     loaded = bundle.load(tmp_path)
     assert "--roles chain=0.5 parent=0" in loaded.about["provenance"]["command"]
-    assert loaded.about["roles"] == ["chain", "value", "propose", "sequential", "adaptive", "child"]
+    assert loaded.about["roles"] == ["chain", "value", "propose", "sequential", "adaptive", "child", "path", "worker"]
     assert loaded.tokenizer.id("a*c") == SOURCE.vocabulary.ids["a*c"]
 
 

@@ -21,7 +21,8 @@ def fork(branch: Branch, seeds: int | Sequence[Sequence[int]], keep: int | None 
 def append(branch: Branch, *tokens: int) -> Program:
     """Gives whether there was room."""
     try:
-        yield Extend(branch, tokens)
+        if tokens:
+            yield Extend(branch, tokens)
     except ValueError:
         return False
     return True

@@ -88,9 +88,9 @@ def hogwild(
     """Workers on one problem who see each other's work in progress; the first who is done ends all.
 
     The player's "teammate" is asked for the prompt, and with (worker, step) for the words by which that step begins; it
-    reads a step as a State, final where the problem is solved. Each ``every`` tokens "nudge" is put before a worker's
-    next step: the question whether its work is redundant. If nobody is done, "finish" is put behind what the first
-    worker sees, with ``reserve`` tokens kept for it.
+    reads a step as a State, final where the problem is solved, or as None where this worker has no more to say. Each
+    ``every`` tokens "nudge" is put before a worker's next step: the question whether its work is redundant. If nobody
+    is done, "finish" is put behind what the first worker sees, with ``reserve`` tokens kept for it.
 
     layout  "contiguous": the others' work, then one's own; "interleaved": a finished step moves into everybody's
             history, what is not finished is one's own affair; "combined": the history, the others' step, one's own
@@ -138,7 +138,7 @@ class _Team:
             state = self.role.read(self.problem, said.text)
             if isinstance(state, State) and state.final:
                 self.done.append(Candidate(state.answer, said.text, None, branch.id))
-            if self.done or said.finish != "stop":
+            if self.done or state is None or said.finish != "stop":
                 return
             if self.shares:
                 yield Share(branch)

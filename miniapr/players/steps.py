@@ -6,7 +6,7 @@ A step is one token, and what it leaves is written behind it. So a line of thoug
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,21 @@ from ..engine.sampling import Sampling
 from ..methods.grammar import Control
 from ..methods.player import Player, Role, State
 from ..model.bundle import Bundle
+from ..tasks import together
 from ..tasks.countdown import Problem, Ranges
 from ..tasks.roles import sequential
 from ..tasks.states import State as Left
 from ..tasks.task import Split
 from ..tasks.terse import Countdown
+from ..tasks.vocabulary import MISS
 from ..tasks.words import CONTROL, LABELS, LIKELY, NEVER, SURE
 from .game import Game, beyond, ranges_for
 
 # Tree-of-Thoughts' values (20, 1, .001) as shares of the highest.
 VALUES = {SURE: 1.0, LIKELY: 1 / 20, NEVER: 0.001 / 20}
+
+# What a method asks for, and the role that was trained for it.
+TOGETHER = {"thinker": "worker", "teammate": "worker", "nudge": "worker", "finish": "worker", "summary": "path"}
 
 
 def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
@@ -55,14 +60,16 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
         "chain": Role(asks("chain"), lambda problem, text: task.answer(text, problem), end),
         "step": Role(asks("chain"), reading.state, end | labels),
         "propose": Role(asks("propose"), proposals, end),
-        "value": Role(asks("value"), lambda problem, text: VALUES.get((text.split() or [""])[0], 0.0), end),
+        "value": Role(asks("value"), lambda problem, text: next(map(VALUES.__getitem__, _verdicts(text)), 0.0), end),
         "adaptive": Role(asks("adaptive"), lambda problem, text: task.answer(text, problem), control.ends),
         **_calls(task, ids, end),
+        **_together(task, ids, control),
     }
     trained = set(bundle.about.get("roles", task.roles))
     known = set(trained)
     known |= {"step"} if "chain" in trained else set()
     known |= {"call"} if {"parent", "child"} <= trained else set()
+    known |= {name for name, trained_as in TOGETHER.items() if trained_as in trained}
 
     def check(problem: Left, answer: str | None) -> bool:
         return task.verify(answer, problem).correct
@@ -129,6 +136,41 @@ def _calls(task: Countdown, ids: Callable[[Sequence[str]], list[int]], end: froz
         ),
         "call": Role(told, parts),
     }
+
+
+def _together(task: Countdown, ids: Callable[[Sequence[str]], list[int]], control: Control) -> dict[str, Role]:
+    """Several who think at the same time: each is asked by its number for the words by which it begins."""
+    ends = frozenset((control.eos, control.thread_end))
+
+    def begins(role: str) -> Callable[..., list[int]]:
+        def ask(problem: Left, number: str = "", step: str = "1") -> list[int]:
+            if not number:
+                return ids(task.prompt(problem, role).split())
+            return ids(together.seed(int(number))) if step == "1" else []  # a worker chooses its next line by itself
+
+        return ask
+
+    def answer(problem: Left, text: str) -> str | None:
+        return task.answer(text, problem)
+
+    def at_work(problem: Left, text: str) -> State | None:
+        """Done with an answer; at work after a line that missed; else there was nothing left to take."""
+        found = task.answer(text, problem)
+        return State(text, found is not None, found) if found or MISS in text.split() else None
+
+    last = Role(lambda problem: ids([CONTROL["join"]]), answer, ends)
+    return {
+        "path": Role(begins("path"), answer, ends),
+        "thinker": Role(begins("worker"), answer, ends),
+        "teammate": Role(begins("worker"), at_work, ends | frozenset(ids([MISS]))),
+        "nudge": Role(lambda problem: (), lambda problem, text: text),
+        "summary": last,
+        "finish": last,
+    }
+
+
+def _verdicts(text: str) -> Iterator[str]:
+    return (word for word in reversed(text.split()) if word in VALUES)
 
 
 @dataclass(frozen=True)

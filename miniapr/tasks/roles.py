@@ -12,7 +12,8 @@ plan of all others, a thread each, and after the join the answer: so a fork is a
 proved to be hard (the format of Multiverse, arXiv 2506.09991, and ThreadWeaver, arXiv 2512.07843). With four numbers
 a line is a whole problem: the plan comes at once, and every thread is ``adaptive`` again. ``parent`` plans and reads
 messages; ``child`` is one line in a context of its own (APR, arXiv 2504.15466). ``chain`` takes one step after another,
-``propose`` names steps, ``value`` says what a state is worth (Tree-of-Thoughts, arXiv 2305.10601).
+``propose`` names steps, ``value`` says what a state is worth (Tree-of-Thoughts, arXiv 2305.10601), of two numbers after
+it has tried them. ``path`` and ``worker``: see ``together.py``.
 
 A teacher who always knows leaves a pupil nothing to sample: where later methods need different tries, the teacher's
 choice is random given the prompt.
@@ -48,7 +49,7 @@ class Teacher:
     line      of the problems that might be forked, how many are told in line to the end: by a coin that nobody sees
     """
 
-    insight: float = 0.7
+    insight: float = 0.9
     proposals: int = 5
     favour: float = 4.0
     full: float = 0.4
@@ -65,8 +66,9 @@ def prompt(state: State, role: str) -> Words:
 
 
 def value(state: State) -> Trace:
-    """One word: sure, likely or never."""
-    return Trace(prompt(state, "value"), (states.value(state), EOS))
+    """One word: sure, likely or never. Two numbers are tried first: what is written down need not be guessed."""
+    tried = _search(state)[0] if len(state.numbers) == 2 else ()
+    return Trace(prompt(state, "value"), (*tried, states.value(state), EOS))
 
 
 def propose(state: State, teacher: Teacher, rng: random.Random) -> Trace:
@@ -81,7 +83,12 @@ def propose(state: State, teacher: Teacher, rng: random.Random) -> Trace:
 
 def chain(state: State, teacher: Teacher, rng: random.Random) -> Trace:
     """One step after the other, each a random sensible one: sampling gives different tries."""
-    begin, words, path = state, list[str](), list[str]()
+    return Trace(prompt(state, "chain"), (*chained(state, teacher, rng)[0], EOS))
+
+
+def chained(state: State, teacher: Teacher, rng: random.Random) -> tuple[Words, Path | None]:
+    """The words of a chain up to its end, and the path of one that hits."""
+    words, path = list[str](), list[str]()
     while len(state.numbers) > 1:
         found, winning = steps(state), sorted(_first_steps(state))
         if len(state.numbers) > 2 and not rng.random() < teacher.insight:
@@ -90,22 +97,22 @@ def chain(state: State, teacher: Teacher, rng: random.Random) -> Trace:
         state = found[word]
         words += [word, *_numbers(state)]
         path.append(word)
-    won = state.numbers[0] == state.target
-    return Trace(prompt(begin, "chain"), (*words, *_ending(path if won else None), EOS))
+    won = tuple(path) if state.numbers[0] == state.target else None
+    return (*words, *ending(won)), won
 
 
 def sequential(state: State) -> Trace:
     """Line after line, depth first, until one hits."""
     words, path = _search(state)
-    return Trace(prompt(state, "sequential"), (*words, *_ending(path), EOS))
+    return Trace(prompt(state, "sequential"), (*words, *ending(path), EOS))
 
 
 def child(state: State, step: str) -> Trace:
     """One line, in a context of its own. Its answer is the message to the parent."""
     after = steps(state)[step]
     words, path = _search(after)
-    ending = _ending(None if path is None else (step, *path))
-    return Trace((*prompt(state, "child"), step), (*_numbers(after), ":", *words, *ending, EOS))
+    last = ending(None if path is None else (step, *path))
+    return Trace((*prompt(state, "child"), step), (*_numbers(after), ":", *words, *last, EOS))
 
 
 def parent(state: State, teacher: Teacher, rng: random.Random) -> Trace:
@@ -150,7 +157,7 @@ def _think(
     words, path = _search(state, tries)
     written = (*begun.written, *words)
     if path is not None or not planned:
-        return Trace(begun.given, (*written, *_ending(None if path is None else (*above, *path)), end)), path
+        return Trace(begun.given, (*written, *ending(None if path is None else (*above, *path)), end)), path
     if rng.random() < teacher.narrow:
         planned = _part(planned, rng.randint(1, len(planned)), rng)
     threads, won = [], []
@@ -185,10 +192,11 @@ def _search(state: State, tries: int | None = None) -> tuple[list[str], Path | N
     if len(state.numbers) == 1:
         return [], () if state.numbers[0] == state.target else None
     found = steps(state)
-    return _lines(found, list(found)[:tries])
+    return lines(found, list(found)[:tries])
 
 
-def _lines(found: dict[str, State], tried: Iterable[str]) -> tuple[list[str], Path | None]:
+def lines(found: dict[str, State], tried: Iterable[str]) -> tuple[list[str], Path | None]:
+    """A line for each step tried, until one hits; and the path of that one."""
     words: list[str] = []
     for step in tried:
         more, path = _search(found[step])
@@ -204,7 +212,8 @@ def message(answer: Sequence[str] | None) -> Words:
     return (MISS,) if answer is None else (HIT, *answer)
 
 
-def _ending(path: Sequence[str] | None) -> Words:
+def ending(path: Sequence[str] | None) -> Words:
+    """How a text ends that has found a path, and one that has found none."""
     return () if path is None else (HIT, *path)
 
 

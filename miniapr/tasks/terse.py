@@ -14,7 +14,7 @@ from .vocabulary import HIT
 from .words import CONTROL, LABELS
 
 ENDS = (CONTROL["eos"], CONTROL["thread_end"])
-ROLES = ("chain", "value", "propose", "sequential", "adaptive", "child", "parent")
+ROLES = ("chain", "value", "propose", "sequential", "adaptive", "child", "parent", "path", "worker")
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,14 @@ class Trace(TextTree):
     written   by the model, up to where the engine acts or to the end
     threads   what is forked into then, in the order of the plan
     then      what follows: after the join of the threads or, without threads, after a message
+    voice     the one in which the thread is said (ParaThinker); 0: none
+    slot      the threads see each other as they are written (a weave), each so many positions behind the one before it;
+              None: they do not
     """
 
     given: Words
     written: Words
     threads: tuple[Trace, ...] = ()
     then: Trace | None = None
+    voice: int = 0
+    slot: int | None = None

@@ -16,7 +16,9 @@ PLACES = "abcd"  # of the numbers that are left
 LABELS = {f"{PLACES[i]}{op}{PLACES[j]}": (i, op, j) for i, j in combinations(range(len(PLACES)), 2) for op in OPERATORS}
 SURE, LIKELY, NEVER = "sure", "likely", "never"
 PARTS = ("left", "right")
-ROLES = ("chain", "value", "propose", "sequential", "adaptive", "child", "parent", "sort", "merge")
+ROLES = (
+    "chain", "value", "propose", "sequential", "adaptive", "child", "parent", "sort", "merge", "path", "worker",
+)  # fmt: skip
 WORDS = (*LABELS, "->", ":", ",", HIT, MISS, SURE, LIKELY, NEVER, *PARTS, "<unk>")
 # Without a word between the items of a plan: each token of it is one.
 CONTROL = {

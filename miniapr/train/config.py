@@ -66,4 +66,5 @@ class TrainConfig:
             num_key_value_heads=self.heads,
             head_dim=self.hidden_size // self.heads,
             max_position_embeddings=4096,
+            voices=self.roles.voices if self.roles and self.roles.shares.path else 0,
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from ..tasks import roles, sorting, states
+from ..tasks import roles, sorting, states, together
 from ..tasks.countdown import Ranges
 from ..tasks.roles import Teacher
 from ..tasks.sorting import Sorting
@@ -25,15 +25,17 @@ VERDICTS = {HIT, MISS, SURE, LIKELY, NEVER, CONTROL["plan"], CONTROL["thread_end
 class Shares:
     """Of the demonstrations, how many are in which role; any positive numbers, 0 leaves a role out."""
 
-    chain: float = 0.36
-    value: float = 0.18
-    propose: float = 0.06
+    chain: float = 0.28
+    value: float = 0.14
+    propose: float = 0.05
     sequential: float = 0.07
-    adaptive: float = 0.21
-    child: float = 0.08
-    parent: float = 0.04
+    adaptive: float = 0.2
+    child: float = 0.1
+    parent: float = 0.06
     sort: float = 0.0
     merge: float = 0.0
+    path: float = 0.05
+    worker: float = 0.05
 
     def __post_init__(self) -> None:
         shares = [getattr(self, entry.name) for entry in fields(self)]
@@ -49,6 +51,8 @@ class Recipe:
            many in ``child`` and ``parent``, which are made for them
     two    how many have two; the others have three. To tell a hit is learned last, and two numbers show little else:
            so these are up to ``two_high`` times as large, with targets of up to twice
+    voices how many a path can have; 0: ``path`` is said in none
+    slots  how many positions a ``worker`` may stand behind the one before it, any of these; 0: all begin at one
     """
 
     shares: Shares = field(default_factory=Shares)
@@ -59,6 +63,8 @@ class Recipe:
     two: float = 0.15
     two_high: int = 5
     unsolvable: float = 0.06
+    voices: int = 8
+    slots: tuple[int, ...] = (0, 0, 64, 128, 256)
 
     def __post_init__(self) -> None:
         for name in ("four", "two", "unsolvable"):
@@ -104,6 +110,12 @@ class Roles:
             "parent": lambda rng: roles.parent(self._called(rng), recipe.teacher, rng),
             "sort": lambda rng: sorting.sort(self._list(rng), rng.randint(0, 3)),
             "merge": self._merge,
+            "path": lambda rng: together.paths(
+                self._problem(rng, four=0), rng.choice((2, 4, 4, 8)), recipe.teacher, rng
+            ),
+            "worker": lambda rng: together.team(
+                self._problem(rng, four=0), rng.choice((2, 3, 4)), rng.choice(recipe.slots), rng
+            ),
         }
 
     @property
@@ -127,14 +139,17 @@ class Roles:
         drawn = rng.choice(JOINS["both"])
         return pack(self.text(trace), drawn if drawn in self.joins else self.joins[0])
 
-    def text(self, trace: Trace, concludes: bool = False) -> Text:
+    def text(self, trace: Trace, concludes: bool = False, chain: bool = False) -> Text:
         """The trace as tokens with weights; what the engine puts there is not learned."""
-        learned = weights(trace.written, concludes, CONTROL["chain"] in trace.given)
+        chain = chain or bool({CONTROL["chain"], CONTROL["path"]} & {*trace.given})
+        learned = weights(trace.written, concludes, chain)
         return Text(
             self.vocabulary.encode((*trace.given, *trace.written)),
             (*[0.0] * len(trace.given), *learned),
-            tuple(self.text(thread) for thread in trace.threads),
+            tuple(self.text(thread, chain=chain) for thread in trace.threads),
             self.text(trace.then, concludes=True) if trace.then else None,
+            trace.voice if trace.voice <= self.recipe.voices else 0,
+            trace.slot,
         )
 
     def _problem(self, rng: random.Random, four: float, solvable: bool | None = None) -> State:

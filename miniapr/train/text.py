@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..kv.span import Piece, Span, View
 from ..kv.unroll import unroll
+from ..kv.weave import Weave
 
 Join = Literal["stitch", "reprefill"]
 
@@ -28,13 +29,15 @@ Join = Literal["stitch", "reprefill"]
 class Text:
     """A branch: its tokens, the loss weight of each, the threads it forks into then, and what follows the join (or,
     without threads, follows at once). ``voice``: the one in which the branch speaks where it is stitched; text that is
-    read again is read in none."""
+    read again is read in none. ``slot``: the threads see each other as they are written, each begun so many positions
+    behind the one before it; then nothing follows, and there is nothing to join."""
 
     tokens: tuple[int, ...]
     weights: tuple[float, ...]
     threads: tuple[Text, ...] = ()
     then: Text | None = None
     voice: int = 0
+    slot: int | None = None
 
     def __iter__(self) -> Iterator[Text]:
         """In the order in which a plain text would have them."""
@@ -90,8 +93,9 @@ class Batch:
 
 
 def pack(text: Text, join: Join) -> Packed:
-    """The dense form of the demonstration's last branch under ``join``, with the loss weights."""
-    dense = unroll([last_branch(text, join)])
+    """The dense form of the demonstration's last branch under ``join``, or of all that see each other, with the loss
+    weights."""
+    dense = unroll([last_branch(text, join)] if text.slot is None else woven(text, text.slot))
     weights = torch.tensor([weight for part in text for weight in part.weights], dtype=torch.float32)  # [T]
     return Packed(dense.tokens, dense.positions, dense.visible, weights, dense.voices)
 
@@ -101,6 +105,15 @@ def last_branch(text: Text, join: Join) -> tuple[View, Span]:
     if join == "reprefill":
         return View(), Span(0, View(), [token for part in text for token in part.tokens])
     return _follow(text, View(), 0)
+
+
+def woven(text: Text, slot: int) -> list[tuple[View, Span]]:
+    """The views and the open spans of threads that see each other."""
+    root = Span(0, View(), text.tokens)
+    seen = View() + [root.whole()]
+    spans = [Span(root.end + i * slot, seen, thread.tokens) for i, thread in enumerate(text.threads)]
+    Weave(spans, len(seen), "slots" if slot else "shared", root.end)
+    return [(seen, span) for span in spans]
 
 
 def _follow(text: Text, view: View, position: int) -> tuple[View, Span]:
