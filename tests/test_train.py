@@ -25,8 +25,9 @@ from miniapr.train.export import export
 from miniapr.train.initialize import initialize
 from miniapr.train.optim import Optimizer, orthogonalize
 from miniapr.train.pack import Packer, Weights
+from miniapr.train.roles import Recipe, Roles
 from miniapr.train.sft import Progress, rate, train
-from miniapr.train.stream import Stream
+from miniapr.train.stream import Source, Stream
 from miniapr.train.text import batches, collate
 
 VOCABULARY = Vocabulary()
@@ -152,8 +153,9 @@ def test_the_stream_is_a_function_of_seed_and_chunk_and_holds_no_held_out_proble
         assert split_of(Problem(tuple(ids[2:split]), ids[split + 1])) == "train"
 
 
-def test_chunks_are_the_same_whoever_makes_them() -> None:
-    stream = Stream(1, Spelled("both", Ranges(), Mixture()), chunk_size=8, batch_tokens=500)
+@pytest.mark.parametrize("source", [Spelled("both", Ranges(), Mixture()), Roles(Recipe())])
+def test_chunks_are_the_same_whoever_makes_them(source: Source) -> None:
+    stream = Stream(1, source, chunk_size=8, batch_tokens=500)
     alone, helped = stream.chunks(3), stream.chunks(3, workers=1)
     for _ in range(3):
         for a, b in zip(next(alone), next(helped), strict=True):

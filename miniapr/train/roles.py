@@ -100,23 +100,6 @@ class Roles:
         two = Ranges(2, recipe.ranges.low, min(high, LIMIT), recipe.ranges.target_low, min(most, LIMIT))
         self.decks = {2: Deck(two), 3: Deck(recipe.ranges), 4: Deck(recipe.ranges_of_four)}
         self._roles, self._shares = list(asdict(recipe.shares)), list(asdict(recipe.shares).values())
-        self._make: dict[str, Callable[[random.Random], Trace]] = {
-            "chain": lambda rng: roles.chain(self._within(rng), recipe.teacher, rng),
-            "value": lambda rng: roles.value(self._worth(rng)),
-            "propose": lambda rng: roles.propose(self._within(rng), recipe.teacher, rng),
-            "sequential": lambda rng: roles.sequential(self._problem(rng, four=0)),
-            "adaptive": lambda rng: roles.adaptive(self._problem(rng, recipe.four / 4), recipe.teacher, rng),
-            "child": self._child,
-            "parent": lambda rng: roles.parent(self._called(rng), recipe.teacher, rng),
-            "sort": lambda rng: sorting.sort(self._list(rng), rng.randint(0, 3)),
-            "merge": self._merge,
-            "path": lambda rng: together.paths(
-                self._problem(rng, four=0), rng.choice((2, 4, 4, 8)), recipe.teacher, rng
-            ),
-            "worker": lambda rng: together.team(
-                self._problem(rng, four=0), rng.choice((2, 3, 4)), rng.choice(recipe.slots), rng
-            ),
-        }
 
     @property
     def about(self) -> dict[str, Any]:
@@ -134,10 +117,31 @@ class Roles:
 
     def __call__(self, rng: random.Random) -> Packed:
         (role,) = rng.choices(self._roles, self._shares)
-        trace = self._make[role](rng)
+        trace = self._makers()[role](rng)
         # Drawn whatever the joins are: runs that differ in ``joins`` alone see the same demonstrations.
         drawn = rng.choice(JOINS["both"])
         return pack(self.text(trace), drawn if drawn in self.joins else self.joins[0])
+
+    def _makers(self) -> dict[str, Callable[[random.Random], Trace]]:
+        """Not kept: a source goes to the processes that make demonstrations, and functions without a name can't."""
+        recipe = self.recipe
+        return {
+            "chain": lambda rng: roles.chain(self._within(rng), recipe.teacher, rng),
+            "value": lambda rng: roles.value(self._worth(rng)),
+            "propose": lambda rng: roles.propose(self._within(rng), recipe.teacher, rng),
+            "sequential": lambda rng: roles.sequential(self._problem(rng, four=0)),
+            "adaptive": lambda rng: roles.adaptive(self._problem(rng, recipe.four / 4), recipe.teacher, rng),
+            "child": self._child,
+            "parent": lambda rng: roles.parent(self._called(rng), recipe.teacher, rng),
+            "sort": lambda rng: sorting.sort(self._list(rng), rng.randint(0, 3)),
+            "merge": self._merge,
+            "path": lambda rng: together.paths(
+                self._problem(rng, four=0), rng.choice((2, 4, 4, 8)), recipe.teacher, rng
+            ),
+            "worker": lambda rng: together.team(
+                self._problem(rng, four=0), rng.choice((2, 3, 4)), rng.choice(recipe.slots), rng
+            ),
+        }
 
     def text(self, trace: Trace, concludes: bool = False, chain: bool = False) -> Text:
         """The trace as tokens with weights; what the engine puts there is not learned."""

@@ -10,9 +10,8 @@ import itertools
 import multiprocessing
 import pickle
 import random
-from collections import deque
 from collections.abc import Generator
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import torch
@@ -67,16 +66,28 @@ class Stream:
                 yield self.chunk(first)
                 first += 1
         spawn = multiprocessing.get_context("spawn")  # a fork would have the locks of this process's threads
-        with ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (1,)) as pool:
-            try:
-                ahead = deque(pool.submit(_pickled, self, first + i) for i in range(2 * workers))
-                for number in itertools.count(first + 2 * workers):
-                    yield pickle.loads(ahead.popleft().result())
-                    ahead.append(pool.submit(_pickled, self, number))
-            finally:
-                pool.shutdown(cancel_futures=True)
+        pipes = [spawn.Pipe(duplex=False) for _ in range(workers)]
+        makers = [
+            spawn.Process(target=_make, args=(self, first + i, workers, end), daemon=True)
+            for i, (_, end) in enumerate(pipes)
+        ]
+        for maker, (_, end) in zip(makers, pipes, strict=True):
+            maker.start()
+            end.close()  # so that one that has died is noticed
+        try:
+            for begin, _ in itertools.cycle(pipes):
+                yield pickle.loads(begin.recv_bytes())
+        finally:
+            for maker in makers:
+                maker.terminate()
 
 
-def _pickled(stream: Stream, number: int) -> bytes:
-    """As bytes: between processes torch would make a file of each tensor, and there are thousands."""
-    return pickle.dumps(stream.chunk(number))
+def _make(stream: Stream, first: int, step: int, pipe: Connection) -> None:
+    """Every ``step``-th chunk into the pipe, which lets a maker be no further ahead than it is wide. As bytes: torch
+    would make a file of each tensor, and there are thousands."""
+    torch.set_num_threads(1)
+    for number in itertools.count(first, step):
+        try:
+            pipe.send_bytes(pickle.dumps(stream.chunk(number)))
+        except BrokenPipeError:  # nobody is there any more
+            return
