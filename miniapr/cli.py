@@ -1,4 +1,4 @@
-"""The commands: compare, methods, think, race, play, learn, doctor, train, evaluate, serve."""
+"""The commands: compare, methods, think, race, lab, play, learn, doctor, train, evaluate, serve."""
 
 from __future__ import annotations
 
@@ -65,6 +65,11 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
         from .show.race import add_arguments as add_race_arguments
 
         add_race_arguments(race)
+    lab = commands.add_parser("lab", help="experiments: each from nothing to a table, a plot and a paragraph")
+    if command == "lab":
+        from .lab.command import add_arguments as add_lab_arguments
+
+        add_lab_arguments(lab)
     play = commands.add_parser("play", help="drive the engine in the browser: fork, decode, join, undo, and levels")
     play.add_argument("--model", default="countdown", help="name of a shipped model, or a folder")
     play.add_argument("--prompt", help="what free play begins with (default: a small Countdown problem with a plan)")
@@ -216,6 +221,12 @@ def _race(args: argparse.Namespace) -> int:
     return run(args)
 
 
+def _lab(args: argparse.Namespace) -> int:
+    from .lab.command import run
+
+    return run(args)
+
+
 def _play(args: argparse.Namespace) -> int:
     if not 0 <= args.port < 65536:
         raise ValueError(f"--port must be in 0..65535, is {args.port}")
@@ -267,6 +278,7 @@ COMMANDS = {
     "methods": _methods,
     "think": _think,
     "race": _race,
+    "lab": _lab,
     "play": _play,
     "evaluate": _evaluate,
     "learn": _learn,

@@ -1,0 +1,44 @@
+"""`miniapr lab`: what there is to find out, and one experiment from nothing to its table."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from .conduct import QUICK, Size, conduct
+from .report import paragraph, table
+from .table import EXPERIMENTS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    size = Size()
+    parser.add_argument("name", nargs="?", help="the experiment; none: list them")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/lab"), help="results are kept in OUT/NAME, starts in OUT/starts"
+    )
+    parser.add_argument("--starts", type=Path, help="where the models are that it begins with, or will be")
+    parser.add_argument("--seeds", type=int, help=f"of each arm (default {size.seeds}, with --quick {QUICK.seeds})")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, each a process of one thread")
+    parser.add_argument("--quick", action="store_true", help="a first look in minutes: too short to learn much")
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the experiments, or conduct one. Raises ValueError for an unknown name or a number below 1."""
+    if args.name is None:
+        for name, experiment in EXPERIMENTS.items():
+            print(f"{name}: {', '.join(arm.name for arm in experiment.arms)}\n  {experiment.claim}")
+        return 0
+    if args.name not in EXPERIMENTS:
+        raise ValueError(f"no experiment {args.name!r}; there are {', '.join(EXPERIMENTS)}")
+    size = QUICK if args.quick else Size()
+    size = replace(size, seeds=size.seeds if args.seeds is None else args.seeds)
+    for name, value in (("seeds", size.seeds), ("jobs", args.jobs)):
+        if value < 1:
+            raise ValueError(f"--{name} must be at least 1, is {value}")
+    experiment, out = EXPERIMENTS[args.name], args.out / (args.name + ("-quick" if args.quick else ""))
+    starts = args.starts or args.out / ("starts-quick" if args.quick else "starts")
+    report = conduct(experiment, out, starts, size, args.jobs, lambda text: print(text, flush=True))
+    print(f"\n{paragraph(experiment, report)}\n\n{table(report)}\n\nwritten to {out}")
+    return 0
