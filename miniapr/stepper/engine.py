@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import base64
 import functools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..model.bundle import Bundle, find, load
+from ..model.bundle import Bundle, find, load, shipped
 from ..model.config import ModelConfig
+from ..model.tokenizer import Tokenizer
 from .levels import LEVELS
 from .page import inline, script
 
@@ -52,6 +54,19 @@ def about(bundle: Bundle) -> dict[str, Any]:
         "blocks": BLOCKS,
         "block_size": BLOCK_SIZE,
     }
+
+
+def speaker(runs: Iterable[Mapping[str, Any]]) -> str | None:
+    """The model that ships and that has written these runs, as far as their tokens' texts tell; None: none of them."""
+    texts = {(int(id), text) for run in runs for id, text in run["about"]["texts"].items()}
+    return next((name for name in shipped() if texts <= set(enumerate(words(name)))), None)
+
+
+@functools.cache
+def words(name: str) -> tuple[str, ...]:
+    """The text of every token of a model that ships."""
+    tokenizer = Tokenizer.load(find(name))
+    return tuple(tokenizer.decode([id]) for id in range(len(tokenizer)))
 
 
 @functools.cache

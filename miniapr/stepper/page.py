@@ -14,12 +14,20 @@ FILES = (  # each after what it imports
     "address.js", "svg.js", "state.js", "graph.js", "pool.js", "mask.js", "panel.js", "app.js",
 )  # fmt: skip
 
-IMPORT = re.compile(r'^import \{(.+)\} from "\./(\w+)\.js";$', re.MULTILINE)
+LIVE = ("levels.js", "live.js")
+ALIVE = ("thinker.js", "problem.js", *LIVE, "engine/countdown.js", "tryout.js")  # with the engine in the page
+
+IMPORT = re.compile(r'^import \{(.+)\} from "\./(?:\w+/)?(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
 DEFAULT = re.compile(r"^export default (.+);$", re.MULTILINE)
 
-# Neither the page nor anything in a trace may load or send: what it needs is in it.
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+# Neither the page nor anything in a trace may load or send: what it needs is in it, but for the engine (engine.py),
+# which a site has once for all of its pages. The nonce marks the page's own scripts: nothing in a trace becomes markup.
+NONCE = "miniapr"
+POLICY = f"default-src 'none'; script-src 'nonce-{NONCE}'; worker-src blob:; style-src 'unsafe-inline'; img-src data:"
+WHERE = (
+    '<meta name="miniapr-engine" content="{}">'  # the address of a script, as engine.as_script writes it; or nothing
+)
 
 
 def style(*files: str) -> str:
@@ -51,40 +59,54 @@ def inline(data: Any) -> str:
     return json.dumps(data, ensure_ascii=True).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def page(data: Mapping[str, Any], step: int | None = None) -> str:
+def page(data: Mapping[str, Any], step: int | None = None, engine: str = "") -> str:
     """A whole page with a trace in it, opened at ``step`` unless the address names one (``#step=12``)."""
     title = " | ".join(run["title"] for run in data["runs"] if run["title"]) or "a run"
-    return document(title, {title: data}, step=step, heading="unseen")  # each run has its title above it
+    return document(title, {title: data}, step=step, heading="unseen", engine=engine)  # each run has its title above it
 
 
 def document(
-    title: str, traces: Mapping[str, Any], before: str = "", step: int | None = None, heading: str = "seen"
+    title: str,
+    traces: Mapping[str, Any],
+    before: str = "",
+    step: int | None = None,
+    heading: str = "seen",
+    engine: str = "",
 ) -> str:
-    """A page with one trace, or with several to choose from by their names. ``before``: HTML that stands above;
-    ``heading``: "unseen" leaves the title to those who cannot see the page."""
+    """A page with one trace, or with several to choose from by their names.
+
+    before   HTML that stands above
+    heading  "unseen" leaves the title to those who cannot see the page
+    engine   an engine for the page to think with (``engine.packed``); "": it replays, unless it is told later where
+             one is (``WHERE``)
+    """
     options = {"step": step or 0, "hash": True}
     names = "".join(f"<option>{html.escape(name)}</option>" for name in traces)
     choice = f'<p><label>Step through: <select id="which">{names}</select></label></p>' if len(traces) > 1 else ""
+    embedded = f'<script type="application/json" id="miniapr-engine">{engine}</script>' if engine else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
+{WHERE.format("")}
 <title>{html.escape(title)} - miniapr stepper</title>
-<style>{style("stepper.css")}</style>
+<style>{style("stepper.css", "live.css", "alive.css")}</style>
 </head>
 <body class="miniapr">
 <main id="stepper"><h1 class="{heading}">{html.escape(title)}</h1>{before}{choice}</main>
 <noscript>This page needs JavaScript: it draws a run of miniapr, step by step.</noscript>
 <script type="application/json" id="traces">{inline([*traces.values()])}</script>
-<script type="module">
-{script(*FILES)}
+{embedded}
+<script type="module" nonce="{NONCE}">
+{script(*FILES, *ALIVE)}
 const element = document.getElementById("stepper"), which = document.getElementById("which");
 try {{
   const traces = JSON.parse(document.getElementById("traces").textContent);
   const app = app_js.mount(element, traces[0], {inline(options)});
   which?.addEventListener("change", () => app.load(traces[which.selectedIndex], 0, null));
+  tryout_js.tryout(app, traces[0]);
   // In a frame the keys belong to whoever put it there, until the reader comes in.
   if (!which && parent === window) element.querySelector(".stepper").focus({{ preventScroll: true }});
 }} catch (error) {{

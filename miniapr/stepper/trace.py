@@ -82,9 +82,13 @@ class Trace:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
-    def to_html(self, path: str | Path | None = None, step: int | None = None) -> str:
-        """One page that needs no network, opened at ``step`` (counted from 0; None: the beginning)."""
-        text = page(self.data, step)
+    def to_html(self, path: str | Path | None = None, step: int | None = None, alive: bool = True) -> str:
+        """One page that needs no network, opened at ``step`` (counted from 0; None: the beginning). ``alive``: of a
+        model that ships, with that model and an engine in it, to try for oneself (2.5 MB more)."""
+        from .engine import packed, speaker  # with the levels, which are made of sessions, and so of traces
+
+        name = speaker(self.runs) if alive else None
+        text = page(self.data, step, packed(name) if name else "")
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
@@ -92,7 +96,7 @@ class Trace:
     def _repr_html_(self) -> str:
         """For notebooks: a frame of its own, which also survives the export of a notebook to a page."""
         return (
-            f'<iframe srcdoc="{html.escape(self.to_html())}" title="miniapr stepper" loading="lazy" '
+            f'<iframe srcdoc="{html.escape(self.to_html(alive=False))}" title="miniapr stepper" loading="lazy" '
             f'style="width: 100%; height: {HEIGHT}px; border: 0"></iframe>'
         )
 

@@ -172,7 +172,7 @@ class App {
     const part = (name, title) => this.views.includes(name)
       ? html("section", { class: `part ${name}`, "data-part": name }, title ? html("h3", {}, title) : null, html("div", { class: "content" })) : null;
     return html("article", { class: "run" },
-      this.runs.length > 1 || run.title ? html("h2", {}, run.title || `run ${r + 1}`) : null,
+      html("h2", { class: this.runs.length > 1 || run.title ? null : "unseen" }, run.title || `run ${r + 1}`),
       html("p", { class: "telling" }),
       html("div", { class: "parts" },
         part("counters"), part("graph", "Branches, by position"), part("mask", "Who attends to whom"),

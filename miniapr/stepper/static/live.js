@@ -1,6 +1,6 @@
 // The live stepper: a command line and buttons over the recorded one. What is drawn is a trace like any other.
 
-import { html } from "./svg.js";
+import { answered, html } from "./svg.js";
 import { mount } from "./app.js";
 import { code, levels } from "./levels.js";
 
@@ -43,8 +43,7 @@ export function live(root, send) {
     return html("button", { type: "button", title: line, onclick: () => run(line) }, text);
   }
 
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
+  answered(form, () => {
     const line = input.value.trim();
     if (!line) return;
     input.value = "";
@@ -96,7 +95,7 @@ export function live(root, send) {
   }
 
   run("");
-  return { show, destroy: () => [view, level].forEach((part) => part?.destroy()) };
+  return { show, run, destroy: () => [view, level].forEach((part) => part?.destroy()) };
 }
 
 /** A button for each branch: press one to work on it and what is below it. */

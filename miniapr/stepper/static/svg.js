@@ -28,6 +28,19 @@ function filled(element, attributes, children) {
   return element;
 }
 
+/** What Enter in a form's fields, and a press on its first button, do. Nothing is submitted: a sandboxed frame may not. */
+export function answered(form, act) {
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !event.target.matches("input")) return;
+    event.preventDefault();
+    act();
+  });
+  const button = form.querySelector("button");
+  button.type = "button";
+  button.addEventListener("click", act);
+}
+
 /** [3, 4, 5, 9] as "3-5 9". */
 export function ranges(numbers) {
   const found = [];

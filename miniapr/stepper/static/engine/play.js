@@ -1,6 +1,7 @@
 // What a page shows of a session: its state as plain data, and the levels around it (miniapr/stepper/play.py).
 import { check } from "./levels.js";
-import { controlOf } from "./grammar.js";
+import { LIMITS } from "./commands.js";
+import { controlOf, readPlan } from "./grammar.js";
 import { Decoder } from "./decoder.js";
 import { Session } from "./session.js";
 import { Tokenizer } from "./tokenizer.js";
@@ -58,6 +59,12 @@ export class Play {
 
   leave() {
     Object.assign(this, { session: this.free, level: null, goal: null });
+  }
+
+  /** How many items the plan has that was written last, where a fork can follow it. */
+  get items() {
+    const { leaves, control } = this.session;
+    return leaves.length === 1 ? readPlan(leaves[0].history, control, LIMITS.width).length : 0;
   }
 
   hint() {

@@ -1,9 +1,9 @@
-// The engine's own thread, so that nothing freezes. Every message that comes is answered by one, {turn, state} or
+// The engine's own thread, so that nothing freezes. Every message is answered by one, {turn, state, seconds, items} or
 // {turn, error}:
 //
 //     {turn, model, weights}  a model: plain data, and its weights in base64
 //     {turn, prompt}          begin anew with this prompt
-//     {turn, line}            a command
+//     {turn, line}            a command; of none, the present state
 import { bundleOf, Play } from "./play.js";
 
 let bundle = null, play = null;
@@ -11,14 +11,14 @@ let bundle = null, play = null;
 function answer({ model, weights, prompt, line }) {
   if (model) return (bundle = bundleOf(model, Uint8Array.from(atob(weights), (letter) => letter.charCodeAt(0)).buffer)), null;
   if (prompt !== undefined) return (play = new Play(bundle, prompt)).state();
-  return play.do(line);
+  return line ? play.do(line) : play.state();
 }
 
 addEventListener("message", ({ data }) => {
   const begun = performance.now();
   try {
     const state = answer(data);
-    postMessage({ turn: data.turn, state, seconds: (performance.now() - begun) / 1000 });
+    postMessage({ turn: data.turn, state, seconds: (performance.now() - begun) / 1000, items: play?.items ?? 0 });
   } catch (error) {
     postMessage({ turn: data.turn, error: error.message });
   }
