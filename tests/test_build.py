@@ -148,6 +148,7 @@ import miniapr
 assert "miniapr.ops.native" not in sys.modules and "miniapr.kernels" not in sys.modules, "loaded before it is asked for"
 miniapr.load()
 assert "miniapr.kernels" not in sys.modules, "an import goes up"
+assert "torch._dynamo" not in sys.modules, "to load a model takes two seconds more: torch has imported its compiler"
 import miniapr.kernels
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

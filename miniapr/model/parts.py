@@ -21,7 +21,8 @@ class Matrix(nn.Module):
 
     def __init__(self, rows: int, columns: int, bias: bool = False) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(rows, columns).uniform_(-1, 1) / math.sqrt(columns))
+        # In place: of an ordinary quotient on the meta device torch imports its compiler, two seconds of every start.
+        self.weight = nn.Parameter(torch.empty(rows, columns).uniform_(-1, 1).div_(math.sqrt(columns)))
         self.bias = nn.Parameter(torch.zeros(rows)) if bias else None
 
     def pack(self) -> None:
