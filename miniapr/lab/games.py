@@ -12,8 +12,8 @@ GAMES = Experiment(
     "games",
     "A reward is maximised, not what was meant by it. Paid by the thread, a model writes threads that say nothing; "
     "paid for the structure, it forks where nothing is gained; a bonus that counts for wrong answers too is had "
-    "without being right; and division by the group's standard deviation blows the smallest bonus up to full size in every "
-    "group that is all right, which is why P-GRPO (ThreadWeaver, arXiv 2512.07843) leaves it out.",
+    "without being right; and division by the group's standard deviation blows the smallest bonus up to full size in "
+    "every group that is all right, which is why P-GRPO (ThreadWeaver, arXiv 2512.07843) leaves it out.",
     (
         Arm("count threads", {"reward": "count-threads", **COUNTS}),
         Arm("used structure", {"reward": "used-structure", **COUNTS}),
