@@ -19,6 +19,7 @@ from miniapr.engine import operations as op
 from miniapr.engine.engine import Engine
 from miniapr.engine.sampling import Sampling
 from miniapr.model.bundle import load
+from miniapr.show import reinforce
 from miniapr.tasks.countdown import Ranges
 from miniapr.tasks.roles import Teacher
 from miniapr.train.advantages import Objective
@@ -188,3 +189,22 @@ def test_the_command_trains_writes_a_model_and_says_what_is_wrong(start: Path, t
     for wrong, said in (("--reward=kindness", "no reward"), ("--samples=1", "samples"), ("--method=luck", "no method")):
         code, _, err = run("train", "rl", "--start", start, "--out", tmp_path / "new", *few, wrong)
         assert code == 2 and said in err and "Traceback" not in err and not (tmp_path / "new" / "config.json").exists()
+
+
+def test_ctrl_c_leaves_a_model_that_loads_and_a_run_that_goes_on(
+    start: Path, tmp_path: Path, run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pressed(reinforce.Interrupt):
+        """As if Ctrl-C were pressed during the first step."""
+
+        def __call__(self) -> bool:
+            self.requested, before = True, self.requested
+            return before
+
+    monkeypatch.setattr(reinforce, "Interrupt", Pressed)
+    few = ["--counts", 2, "--tokens=30", "--steps=2", "--prompts=2", "--samples=2", "--threads=1"]
+    words = ["train", "rl", "--start", start, "--out", tmp_path / "rl", *few]
+    assert run(*words)[0] == 130 and load(tmp_path / "rl").about["provenance"]["steps"] == 1
+    monkeypatch.undo()
+    code, out, _ = run(*words)
+    assert code == 0 and "resuming at step 1" in out and "after 2 of 2" in out

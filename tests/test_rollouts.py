@@ -88,3 +88,16 @@ def test_logprobs_agree_for_random_programs(scenario: Scenario) -> None:
         if watch.root.total:
             rows = collate([row(watch.root)])
             assert distance(logprobs(model, rows)[0], rows.logprobs) < 1e-10
+
+
+def test_a_program_that_begins_several_trees_is_one_rollout_and_one_row() -> None:
+    def several() -> Program:
+        roots = []
+        for prompt in ("abc", "abd"):
+            roots.append((yield op.Start(prompt, WARM)))
+        yield op.Decode(roots, max_tokens=3)
+
+    root = watched(several())
+    assert (root.critical, root.total, len(root.threads)) == (3, 6, 2)
+    rows = collate([row(root)])
+    assert distance(logprobs(small_model(), rows)[0], rows.logprobs) < 1e-10

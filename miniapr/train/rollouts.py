@@ -48,7 +48,8 @@ class Unit(TextTree):
 
 @dataclass(frozen=True)
 class Rollout:
-    """A finished tree, judged: all that a reward may look at.
+    """A finished tree, judged: all that a reward may look at. Threads count as written at the same time, as they are by
+    every method but those that call one after the other.
 
     problem  what was asked
     root     its units
@@ -116,14 +117,15 @@ class Watched:
         self.program = self._pass(program)
         self._now: dict[Branch, _Open] = {}  # the unit that each branch is writing
         self._last: dict[Branch, _Open] = {}  # the unit that its last sampled token is of
-        self._root: _Open | None = None
+        self._roots: list[_Open] = []
 
     @property
     def root(self) -> Unit:
-        """What was written, from the first branch on. Raises ValueError if the program began none."""
-        if self._root is None:
+        """What was written, from the first branch on; of a program that begins several, they are the threads of an
+        empty unit. Raises ValueError if it began none."""
+        if not self._roots:
             raise ValueError("the program has begun no branch")
-        return self._root.close()
+        return self._roots[0].close() if len(self._roots) == 1 else _Open(threads=self._roots).close()
 
     def _pass(self, program: Program) -> Program:
         value, error = None, None
@@ -149,7 +151,7 @@ class Watched:
     def _note(self, operation: Operation, value: Any) -> None:
         if isinstance(operation, Start):
             self._now[value] = _Open(given=list(value.span.tokens))
-            self._root = self._root or self._now[value]
+            self._roots.append(self._now[value])
         elif isinstance(operation, Decode):
             for branch, done in zip(operation.branches, value, strict=True):
                 unit = self._unit(branch, bool(self._now[branch].threads))
