@@ -9,15 +9,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from miniapr.train import optim, saved
+from miniapr.train import optim, rl, saved
 from miniapr.train.config import TrainConfig
 from miniapr.train.parallel import Team, team
 from miniapr.train.sft import Run, train
+from miniapr.train.update import lessons
 
 SIZES = {
     "tokens": 1500,
@@ -73,29 +75,93 @@ def test_one_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         us.add([torch.ones(1)])
 
 
-# In full precision, also on a machine that is faster in half of it; then the command, as it is.
+# In full precision, also on a machine that is faster in half of it; then the commands, as they are.
 SCRIPT = """
 import sys
 from miniapr.train import optim
 optim.fast_bfloat16 = lambda: False
 from miniapr.cli import main
-sys.exit(main(sys.argv[1:]))
+from miniapr.train.parallel import team
+with team():
+    for words in sys.argv[1:]:
+        assert main(words.split()) == 0
 """
+PRACTICE = {
+    "method": "self-consistency",
+    "reward": "ratio",
+    "counts": (3,),
+    "tokens": 90,
+    "steps": 2,
+    "prompts": 3,
+    "samples": 4,
+}
 
 
-def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in SIZES.items()]
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes have trained: on demonstrations in ``sft``, by reinforcement in ``rl``."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "script.py").write_text(SCRIPT)
+    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in SIZES.items())
+    practice = " ".join(f"--{name} {value}" for name, value in {**PRACTICE, "counts": 3}.items())
+    sft = f"train sft {options} --out {folder / 'sft'}"
+    reinforce = f"train rl --start countdown-roles {practice} --out {folder / 'rl'}"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*launch, str(tmp_path / "script.py"), "train", *options, "--out", str(tmp_path / "two")]
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=alone)
+    done = subprocess.run(
+        [*launch, str(folder / "script.py"), sft, reinforce],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("wrote") == 1
+    assert done.stdout.count("wrote") == 2  # one process speaks
+    return folder
+
+
+def checkpoint(folder: Path) -> tuple[dict[str, Tensor], Any]:
+    found = saved.read(folder)
+    assert found
+    return found
+
+
+def test_two_processes_learn_from_demonstrations_as_one(
+    two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(optim, "fast_bfloat16", lambda: False)
-    train(TINY, tmp_path / "one", say=lambda _: None)
-    (one, progress), (two, theirs) = (saved.read(tmp_path / name) or ({}, {}) for name in ("one", "two"))
-    assert progress["config"] == theirs["config"] and progress["progress"]["step"] == theirs["progress"]["step"] > 1
-    assert one.keys() == two.keys()
+    train(TINY, tmp_path, say=lambda _: None)
+    (one, ours), (both, theirs) = checkpoint(tmp_path), checkpoint(two / "sft")
+    assert ours["config"] == theirs["config"] and ours["progress"]["step"] == theirs["progress"]["step"] > 1
+    assert one.keys() == both.keys()
     for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(both[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_two_processes_learn_by_reinforcement_as_one(
+    two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each samples its share of the problems; rewards, what tokens weigh and what is told are of the whole batch."""
+    rl.train(rl.RLConfig("countdown-roles", **PRACTICE), tmp_path, say=lambda _: None)
+    (one, ours), (both, theirs) = checkpoint(tmp_path), checkpoint(two / "rl")
+    assert ours["config"] == theirs["config"] and ours["progress"]["tokens"] == theirs["progress"]["tokens"]
+    for row, other in zip(ours["progress"]["curve"], theirs["progress"]["curve"], strict=True):
+        assert row["rollouts"] == 12 and row["norm"] > 0
+        for name in row.keys() - {"sampling", "training", "off"}:
+            assert other[name] == pytest.approx(row[name], rel=1e-4, abs=1e-6), name
+    for name, tensor in one.items():
+        if "first" in name:  # gradients: of one that is nearly none AdamW goes a whole step, whatever its sign
+            assert (both[name] - tensor).abs().max() <= 1e-3 * tensor.abs().max(), name
+
+
+def test_of_others_there_is_what_a_reward_looks_at_and_no_more() -> None:
+    """What is learned from them weighs as much as if they were here."""
+    run = rl.Run(rl.RLConfig("countdown-roles", **PRACTICE))
+    rollouts, rewards, _ = run.explore()
+    others = [replace(rollout, root=rollout.root.bare) if rollout.group else rollout for rollout in rollouts]
+    assert [rollout.root for rollout in others] == [rollout.root for rollout in rollouts]  # but for their places
+    assert rl.told(others, rewards) == rl.told(rollouts, rewards)
+    worth = rewards.flatten().tolist()
+    mine, all_ = lessons(others, worth, "branch"), lessons(rollouts, worth, "branch")
+    assert len(mine) == 4 < len(all_) == 12
+    for one, other in zip(mine, all_, strict=False):
+        assert torch.equal(one.weight, other.weight) and torch.equal(one.row.sampled, other.row.sampled)

@@ -14,6 +14,7 @@ from ..model.bundle import find
 from ..train.advantages import ADVANTAGES, KL, Objective
 from ..train.command import folder
 from ..train.export import write_model
+from ..train.parallel import team
 from ..train.rewards import REWARDS
 from ..train.rl import FLAT, RLConfig, Run, train
 from .curve import draw
@@ -64,10 +65,11 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"threads must be at least 1, is {args.threads}")
         torch.set_num_threads(args.threads)
     config = config_from(args)
-    with Interrupt() as stop:
-        done = train(config, args.out, say=lambda text: print(text, flush=True), stop=stop)
-    export(done, args.out)
-    print(f"wrote {args.out / 'model.safetensors'} after {done.progress.step} of {config.steps} steps")
+    with team() as us, Interrupt() as stop:
+        done = train(config, args.out, team=us, say=lambda text: print(text, flush=True), stop=stop)
+        if us.first:
+            export(done, args.out)
+            print(f"wrote {args.out / 'model.safetensors'} after {done.progress.step} of {config.steps} steps")
     return 0 if done.finished else INTERRUPTED
 
 

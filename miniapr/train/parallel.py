@@ -1,7 +1,8 @@
 """Several processes train one model (``torchrun --nproc-per-node N -m miniapr train ...``).
 
 Every process draws the same batch, computes its share of it, and the gradients are added up; so all make the same
-update, which is that of one process to rounding. Nothing else is ever sent: data and order follow from the seed.
+update, which is that of one process to rounding. Hardly anything else is ever sent, for data and order follow from the
+seed: only what a share alone knows, its loss, and the rollouts that were sampled in it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
@@ -45,6 +46,18 @@ class Team:
         for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(total.view_as(tensor))
 
+    def total(self, numbers: Sequence[float]) -> list[float]:
+        """Of each number the sum of all processes' ones."""
+        sums = torch.tensor(numbers, dtype=torch.float64)
+        self.add([sums])
+        return sums.tolist()
+
+    def gather(self, items: Sequence[T]) -> list[list[T]]:
+        """What each process has, by its rank."""
+        told: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(told, list(items))
+        return told
+
     def add_gradients(self, model: nn.Module) -> None:
         """The gradients of all shares of a batch become those of the batch. One that had no share has none so far."""
         parameters = list(model.parameters())
@@ -56,12 +69,15 @@ class Team:
 
 @contextmanager
 def team() -> Iterator[Team]:
-    """The processes that ``torchrun`` has started, or this one alone."""
+    """The processes that ``torchrun`` has started, or this one alone. Within another it is the same: processes that
+    have parted do not find each other again."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Team()
         return
-    torch.distributed.init_process_group("gloo")
+    if outermost := not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
     try:
         yield Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
     finally:
-        torch.distributed.destroy_process_group()
+        if outermost:
+            torch.distributed.destroy_process_group()

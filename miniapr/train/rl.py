@@ -24,6 +24,7 @@ from ..model.decoder import Decoder
 from . import saved
 from .advantages import Objective, advantages, without_variance
 from .optim import Optimizer
+from .parallel import Team
 from .practice import practice
 from .rewards import pay, read_reward
 from .rollouts import Rollout
@@ -87,10 +88,11 @@ class Progress:
 
 
 class Run:
-    """One run. Owns the model, an engine that samples from it, the optimiser and the progress."""
+    """One run, or one process's part of it. Owns the model, an engine that samples from it, the optimiser and the
+    progress."""
 
-    def __init__(self, config: RLConfig) -> None:
-        self.config = config
+    def __init__(self, config: RLConfig, team: Team | None = None) -> None:
+        self.config, self.team = config, team or Team()
         self.bundle: Bundle = load(config.start)
         unpacked = Decoder(self.bundle.model.config)
         unpacked.load_state_dict(self.bundle.model.state_dict())
@@ -123,6 +125,7 @@ class Run:
             updates=config.updates,
             part=config.part,
             clip_norm=config.clip_norm,
+            team=self.team,
         )
         self.sampler.renew(self.model)
         self.progress.step += 1
@@ -143,7 +146,7 @@ class Run:
             if not wanted:
                 break
             problems = [self.practice.draw(dice, "train") for _ in range(wanted)]
-            some = self.sampler.roll(self.practice, problems, config.samples, dice.getrandbits(48))
+            some = self.sampler.roll(self.practice, problems, config.samples, dice.getrandbits(48), self.team)
             paid = torch.tensor(pay(self.reward, some, step), dtype=torch.float64).view(wanted, config.samples)
             same = without_variance(paid)  # [G]
             flat = flat if again else same.double().mean().item()
@@ -153,7 +156,10 @@ class Run:
         return rollouts, rewards, flat
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint. Raises OSError with the reason; the one before then stays as it is."""
+        """Write the checkpoint, one for all processes. Raises OSError with the reason; the one before then stays as it
+        is."""
+        if not self.team.first:
+            return
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}
         state = {"config": asdict(self.config), "progress": asdict(self.progress), "updates": self.optimizer.step_count}
@@ -197,6 +203,7 @@ def train(
     config: RLConfig,
     out: str | Path,
     *,
+    team: Team | None = None,
     say: Callable[[str], None] = print,
     stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 20.0,
@@ -206,12 +213,13 @@ def train(
     ``Run.step`` raises: the last checkpoint stays as it is then."""
     folder = Path(out)
     saved.claim(folder)
-    run = Run(config)
+    run = Run(config, team)
+    say = say if run.team.first else lambda _: None
     if run.restore(folder):
         say(f"resuming at step {run.progress.step}")
     start, before = time.perf_counter(), run.progress.seconds
     first, written = run.progress.step, start
-    while not run.finished and not stop():
+    while not run.finished and not any(run.team.total([stop()])):  # all or none of them stop
         row = run.step()
         now = time.perf_counter()
         run.progress.seconds = before + now - start

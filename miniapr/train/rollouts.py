@@ -9,7 +9,7 @@ sampling reported, to rounding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..engine.branch import Branch
@@ -43,6 +43,13 @@ class Unit(TextTree):
     then: Unit | None = None
     finish: str = ""
     places: tuple[Place, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def bare(self) -> Unit:
+        """The same as plain data, without where it stands: all that a reward looks at."""
+        threads, then = tuple(thread.bare for thread in self.threads), self.then and self.then.bare
+        return replace(self, threads=threads, then=then, places=(), after=None)
+
     after: Place | None = field(default=None, compare=False, repr=False)
 
 

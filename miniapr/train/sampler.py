@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from ..engine.branch import Limits
@@ -11,6 +13,7 @@ from ..engine.operations import Release, Settle, Start
 from ..engine.request import Program
 from ..model.decoder import Decoder
 from ..model.tokenizer import Tokenizer
+from .parallel import Team
 from .practice import Practice
 from .rollouts import Rollout, Watched
 
@@ -42,22 +45,38 @@ class Sampler:
         """Sample from these weights from now on."""
         self.engine.renew(model.state_dict())
 
-    def roll(self, practice: Practice, problems: Sequence[Any], samples: int, seed: int = 0) -> list[Rollout]:
-        """``samples`` rollouts of each problem, one problem's after the other's. What is sampled depends on the
+    def roll(
+        self, practice: Practice, problems: Sequence[Any], samples: int, seed: int = 0, team: Team | None = None
+    ) -> list[Rollout]:
+        """``samples`` rollouts of each problem, one problem's after the other's. Each process of a team samples those
+        of its share of the problems, and of the others gets what a reward looks at. What is sampled depends on the
         weights, the place of the problem and ``seed`` alone. Raises what a program raises."""
-        self.engine.run(_computed([practice.prompt(problem) for problem in problems]))
+        team = team or Team()
+        groups = team.share(range(len(problems)))
+        self.engine.run(_computed([practice.prompt(problems[group]) for group in groups]))
         watched = []
-        for group, problem in enumerate(problems):
+        for group in groups:
             for sample in range(samples):
                 dice = (seed * len(problems) + group) * samples + sample
-                watched.append(Watched(practice.think(problem, dice)))
+                watched.append(Watched(practice.think(problems[group], dice)))
         requests = [self.engine.submit(watch.program, self.limits) for watch in watched]
         rollouts = []
         for number, (request, watch) in enumerate(zip(requests, watched, strict=True)):
-            problem, given = problems[number // samples], self.engine.wait(request)
+            group = groups[number // samples]
+            problem, given = problems[group], self.engine.wait(request)
             right, serial = practice.judge(problem, given), practice.serial(problem)
-            rollouts.append(Rollout(problem, watch.root, right, serial, number // samples))
-        return rollouts
+            rollouts.append(Rollout(problem, watch.root, right, serial, group))
+        return exchanged(rollouts, team)
+
+
+def exchanged(mine: list[Rollout], team: Team) -> list[Rollout]:
+    """The rollouts of all processes, group after group. Others' are bare: they are learned from where they were
+    sampled."""
+    if team.size == 1:
+        return mine
+    by_rank = team.gather([replace(rollout, root=rollout.root.bare) for rollout in mine])
+    by_rank[team.rank] = mine
+    return sorted(chain(*by_rank), key=lambda rollout: rollout.group)
 
 
 def _computed(prompts: Sequence[Sequence[int]]) -> Program:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..model.decoder import Decoder
 from .advantages import Objective, token_weights
 from .optim import Optimizer
+from .parallel import Team
 from .rollouts import Rollout
 from .rows import Row, Rows, collate, in_batches, logprobs, row
 
@@ -26,11 +27,12 @@ class Lesson:
 
 
 def lessons(rollouts: Sequence[Rollout], worth: Sequence[float], per: str) -> list[Lesson]:
-    """Of all rollouts in which something was written. ``per``: see ``token_weights``."""
+    """Of all rollouts of this process in which something was written; others' count where tokens are weighed. ``per``:
+    see ``token_weights``."""
     sizes = [[len(unit.written) for unit in rollout.root] for rollout in rollouts]
     out = []
     for rollout, size, each, value in zip(rollouts, sizes, token_weights(sizes, per), worth, strict=True):
-        if sum(size):
+        if any(unit.places for unit in rollout.root):
             weight = torch.repeat_interleave(torch.tensor(each), torch.tensor(size))
             out.append(Lesson(row(rollout.root), torch.full_like(weight, value), weight))
     return out
@@ -46,16 +48,19 @@ def learn(
     updates: int = 1,
     part: int = 4096,
     clip_norm: float = 1.0,
+    team: Team | None = None,
 ) -> dict[str, float]:
-    """Take ``updates`` steps. Gives of the first: the loss, the gradient's norm, the mean entropy of all tokens and of
-    the first of each rollout, the largest difference from what sampling reported; and of the last the share clipped.
+    """Take ``updates`` steps; of a team, from this process's share of a batch. Gives of the first: the loss, the
+    gradient's norm, the mean entropy of all tokens and of the first of each rollout, the largest difference from what
+    sampling reported; and of the last the share clipped.
 
     Lessons that are worth nothing have no gradient, unless there is a KL, and are only looked at. Raises RuntimeError
     for a loss or a gradient that is no finite number, with nothing changed by it.
     """
-    found: dict[str, float] = {}
+    team, found = team or Team(), dict[str, float]()
     silent = [lesson for lesson in given if not objective.kl and not lesson.worth.any()]
     taught = [lesson for lesson in given if objective.kl or lesson.worth.any()]
+    somebody = any(team.total([len(taught)]))  # has something to learn
     for update in range(updates):
         seen = _Seen()
         for lesson in _parts(taught, part):
@@ -67,17 +72,21 @@ def learn(
             loss = objective.loss(new, old, worth.to(new), weight.to(new), known)
             loss.backward()
             seen.add(rows, new, entropy, float(loss.detach()), objective.clipped(new.detach(), old, worth))
-        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)) if taught else 0.0
-        if not (math.isfinite(norm) and math.isfinite(seen.loss)):
-            model.zero_grad(set_to_none=True)
-            raise RuntimeError(f"the loss is {seen.loss}, the norm of its gradient {norm}")
         if not update:
             with torch.no_grad():
                 for rows, _, _ in _parts(silent, part):
                     seen.add(rows, *logprobs(model, rows), 0.0, torch.zeros(0))
+        seen.add_up(team)
+        if somebody:
+            team.add_gradients(model)
+        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)) if somebody else 0.0
+        if not (math.isfinite(norm) and math.isfinite(seen.loss)):
+            model.zero_grad(set_to_none=True)
+            raise RuntimeError(f"the loss is {seen.loss}, the norm of its gradient {norm}")
+        if not update:
             found = {"loss": seen.loss, "norm": norm, **seen.means()}
         found["clipped"] = seen.clipped / max(1, seen.taught)
-        if taught:
+        if somebody:
             optimizer.step(1.0)
             model.zero_grad(set_to_none=True)
     return found
@@ -99,6 +108,11 @@ class _Seen:
         self.off = max(self.off, float((new.detach() - rows.logprobs).abs().max()))
         self.tokens, self.rows = self.tokens + len(entropy), self.rows + int(first.sum())
         self.taught, self.clipped = self.taught + len(clipped), self.clipped + int(clipped.sum())
+
+    def add_up(self, team: Team) -> None:
+        """They become the sums over the whole batch, but for ``off``, which stays this process's."""
+        names = ("loss", "entropy", "decision", "tokens", "rows", "taught", "clipped")
+        vars(self).update(zip(names, team.total([vars(self)[name] for name in names]), strict=True))
 
     def means(self) -> dict[str, float]:
         return {
