@@ -53,6 +53,12 @@ def two_joins() -> Trace:
     traces = []
     for how in ("stitch", "reprefill"):
         engine = miniapr.Engine(bundle.model, bundle.tokenizer, num_blocks=96, record=True)
-        engine.run(miniapr.adaptive(prompt, control, how=how, sampling=miniapr.Sampling(logprobs=5)))
+        root = engine.start(prompt, miniapr.Sampling(logprobs=5))
+        engine.decode([root], until=control.ends)
+        plan = miniapr.read_plan(root.tokens, control, width=16)
+        threads = engine.fork(root, [(control.thread, *item) for item in plan.items])
+        engine.decode(threads, until=control.ends)
+        engine.perform(root, miniapr.Settle(threads))
+        engine.decode([engine.join(root, threads, how, then=[control.join])], until=control.ends)
         traces.append(Trace.of(engine, how))
     return traces[0] | traces[1]

@@ -90,6 +90,13 @@ def test_sentences_follow_the_numbers(report: Report) -> None:
     )
 
 
+def test_nothing_is_claimed_of_wrong_answers(report: Report) -> None:
+    assert report.sequential is not None
+    line = dataclasses.replace(report.sequential, text="answer 1 <eos>")
+    said = " ".join(see_cost(dataclasses.replace(report, sequential=line), spent_until_first_answer(report.events)))
+    assert "times" not in said and "Only the fork led to a correct answer" in said
+
+
 def test_numbers_that_are_not_finite_become_null(report: Report) -> None:
     joins = {**report.comparison.joins}
     joins["stitch"] = dataclasses.replace(joins["stitch"], kl_to_reprefill=float("nan"), seconds=float("inf"))
@@ -122,16 +129,24 @@ def test_timeline_is_what_happened(report: Report) -> None:
     for how, lane in joins:
         again = sum(bar.tokens for bar in lane.bars if bar.kind == "again")
         assert again == report.comparison.joins[how].tokens_recomputed
-    pools = {sum(layers) for layers in made.pool}
-    assert pools == {256} and len(made.pool) == sum(event.kind == "step" for event in report.events)
+    assert made.passes == sum(event.kind == "step" for event in report.events)
 
 
-def test_picture_shows_bars_and_pool(report: Report, tmp_path: Path) -> None:
+def test_timeline_makes_nobody_wait_for_what_he_does_not_depend_on(report: Report) -> None:
+    """The joins begin side by side, and so do the two thoughts: or forking looks slow."""
+    made = plot.timeline(report.events)
+    joined = {lane.joins[0][0] - lane.wait for lane in made.lanes if lane.joins}
+    roots = [lane for lane in made.lanes if lane.parent is None and not lane.joins]
+    assert len(joined) == 1 and [lane.bars[0].step - lane.wait for lane in roots] == [0, 0]
+    assert sum(lane.wait > 0 for lane in made.lanes) == len(report.comparison.joins)  # all joins but one, and the line
+
+
+def test_picture_shows_bars(report: Report, tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     plot.plot(report.events, path, title="a [title] with $signs")
     image = matplotlib.image.imread(path)
     assert image.shape[0] > 300 and image.shape[1] > 800
-    for colour in (*plot.COLOURS.values(), plot.POOL["cached"]):
+    for colour in plot.COLOURS.values():
         wanted = matplotlib.colors.to_rgb(colour)
         near = (abs(image[..., :3] - wanted) < 0.02).all(-1).sum()
         assert near > 50, f"nothing drawn in {colour}"
@@ -173,6 +188,17 @@ def test_stepping_changes_nothing_and_tells_everything(shipped: bundle.Bundle, r
         assert words in text
     moved = [piece for piece in text.split() if piece.startswith("s") and "]+" in piece]
     assert moved, "the shifts of contiguous positions are shown"
+
+
+def test_problems_beyond_what_was_trained_are_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--numbers", "3", "40", "--target", "43"]) == 0
+    assert "was trained for 3 numbers of 1 to 20" in capsys.readouterr().err
+
+
+def test_what_is_no_answer_executes_no_step(shipped: bundle.Bundle) -> None:
+    answers = iter(["?", "help", "?", "q"])
+    other, text, _ = stepped(shipped, lambda _: next(answers))
+    assert other.interrupted and other.comparison.before == "" and text.count("c goes on to the end without") == 3
 
 
 def test_quitting_and_going_on(shipped: bundle.Bundle, report: Report) -> None:

@@ -101,7 +101,7 @@ def test_side_by_side_keeps_step_and_marks_what_differs(opened: Open, both: Trac
     page.locator(".stepper").press("]")
     left, right = page.locator(".run").all()
     assert "by stitch: nothing computed, nothing moved" in left.locator(".telling").inner_text()
-    assert "re-prefill: 131 tokens to compute again" in right.locator(".telling").inner_text()
+    assert "re-prefill: 138 tokens to compute again" in right.locator(".telling").inner_text()
     page.locator(".stepper").press("ArrowRight")
     assert left.locator(".differs").count() == right.locator(".differs").count() > 0
     # Nine pieces at overlapping positions on one side, three on the other.

@@ -241,9 +241,19 @@ from miniapr.stepper import Trace
 
 
 def run(how):
-    """The same as above in one go, on an engine of its own: its trace."""
+    """The same calls as above, on an engine that records: its trace."""
     engine = miniapr.Engine(bundle.model, tokenizer, num_blocks=64, record=True)
-    engine.run(miniapr.adaptive(prompt, control, how))
+    root = engine.start(prompt)
+    engine.decode([root], until=control.ends)
+    plan = miniapr.read_plan(root.tokens, control, width=16)
+    threads = engine.fork(root, [(control.thread, *item) for item in plan.items])
+    engine.decode(threads, until=control.ends)
+    engine.perform(
+        root, miniapr.Settle(threads)
+    )  # compute their last tokens too: above, the first join did it for both
+    joined = engine.join(root, threads, how, then=[control.join])
+    engine.decode([joined], until=control.ends)
+    assert root.request.cost.recomputed == (138 if how == "reprefill" else 0)
     return Trace.of(engine, title=how)
 
 
@@ -270,9 +280,9 @@ run("stitch") | run("reprefill")
 #
 # - **0.1 What did it cost?** Total and critical path of any tree. `miniapr learn check 0.1`
 # - **0.2 Four calls.** Write this chapter's run as a function. `miniapr learn check 0.2`
-# - **0.3 One counter for three things** (F48). An engine stopped branches far too early. Find out why.
+# - **0.3 One counter for three things**. An engine stopped branches far too early. Find out why.
 #   `miniapr learn check 0.3`
-# - **0.4 Whoever comes first** (F64). The same branches, another answer each time. `miniapr learn check 0.4`
+# - **0.4 Whoever comes first**. The same branches, another answer each time. `miniapr learn check 0.4`
 #
 # ## References
 #

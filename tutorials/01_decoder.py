@@ -389,7 +389,7 @@ assert reading < passing
 #
 # - **1.1 Attention for few keys.** Models of today share each key head among several query heads. Write that
 #   attention. `miniapr learn check 1.1`
-# - **1.2 Two ways to pair** (F57). A converted checkpoint speaks fluent nonsense. Find out why.
+# - **1.2 Two ways to pair**. A converted checkpoint speaks fluent nonsense. Find out why.
 #   `miniapr learn check 1.2`
 # - **1.3 How many rows are free?** The roofline as two functions. `miniapr learn check 1.3`
 #

@@ -392,9 +392,9 @@ Trace.of(engine, title="three texts, one pool")
 # ## Exercises
 #
 # - **2.1 Where does it lie?** Slots from tables, and back. `miniapr learn check 2.1`
-# - **2.2 A pool that shrinks** (F09, F01). After a day, the pool is full of nothing. Find both bugs.
+# - **2.2 A pool that shrinks**. After a day, the pool is full of nothing. Find both bugs.
 #   `miniapr learn check 2.2`
-# - **2.3 The wrong corner** (F61). Long prompts make the model stupid, short ones do not. `miniapr learn check 2.3`
+# - **2.3 The wrong corner**. Long prompts make the model stupid, short ones do not. `miniapr learn check 2.3`
 # - **2.4 How many branches fit?** With and without sharing the prompt. `miniapr learn check 2.4`
 #
 # ## References

@@ -624,9 +624,9 @@ else:
 # ## Exercises
 #
 # - **3.1 One pass.** Attention over blocks that come one at a time. `miniapr learn check 3.1`
-# - **3.2 Nothing times NaN** (F65). Answers turn to NaN on a server that has been up for a while.
+# - **3.2 Nothing times NaN**. Answers turn to NaN on a server that has been up for a while.
 #   `miniapr learn check 3.2`
-# - **3.3 The large pool** (F66). Wrong answers, but only on machines with much memory. `miniapr learn check 3.3`
+# - **3.3 The large pool**. Wrong answers, but only on machines with much memory. `miniapr learn check 3.3`
 #
 # ## References
 #

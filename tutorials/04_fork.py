@@ -313,7 +313,7 @@ Trace.of(engine, title="a fork of a fork")
 # ## Exercises
 #
 # - **4.1 Fork and read back.** Spans and views in a few lines. `miniapr learn check 4.1`
-# - **4.2 Written by two** (F22). Copy-on-write that is nearly right. `miniapr learn check 4.2`
+# - **4.2 Written by two**. Copy-on-write that is nearly right. `miniapr learn check 4.2`
 # - **4.3 What does it cost?** Blocks and copies, for both ways. `miniapr learn check 4.3`
 #
 # ## References

@@ -324,7 +324,7 @@ picture
 # | | | |
 # |---|---|---|
 # | `miniapr learn check 6.1` | Join by prefilling again | write the join, and hand it to the engine |
-# | `miniapr learn check 6.2` | Find the bug: the lost token | a historic fault, F63 |
-# | `miniapr learn check 6.3` | Find the bug: hit in full | a historic fault, F13 |
+# | `miniapr learn check 6.2` | Find the bug: the lost token | a historic fault |
+# | `miniapr learn check 6.3` | Find the bug: hit in full | a historic fault |
 #
 # `miniapr learn init` makes a folder with a file for each of them, `miniapr learn hint 6.1` helps.

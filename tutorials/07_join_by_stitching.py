@@ -427,6 +427,6 @@ assert all(sum(outcome.correct[how] for outcome in outcomes) >= 25 for how in jo
 # | | | |
 # |---|---|---|
 # | `miniapr learn check 7.1` | Join by stitching | write the join, and hand it to the engine |
-# | `miniapr learn check 7.2` | Find the bug: moved twice | a historic fault, F50 |
+# | `miniapr learn check 7.2` | Find the bug: moved twice | a historic fault |
 # | `miniapr learn check 7.3` | What a model is trained on | positions and mask of a training example |
-# | `miniapr learn check 7.4` | Find the bug: someone else was reading | a historic fault, F58 |
+# | `miniapr learn check 7.4` | Find the bug: someone else was reading | a historic fault |

@@ -153,7 +153,7 @@ assert "turns=[0, 1]" in holds_for(Hurried)
 #
 # A branch that is done waits for the others. Its values lie in the pool, and while it waits, others need room. An
 # engine that stitches kept finished branches in its prefix cache and looked them up at the join. Sometimes one came
-# back short. It wrote a line into its log and joined **what was left** (fault F59).
+# back short. It wrote a line into its log and joined **what was left**.
 #
 # What does miniapr do? Let us take the pool away between the branches and the join. A block has 4 tokens. The tree
 # needs 61 blocks, a prompt of somebody else 40, and the pool has 80: both do not fit.
@@ -204,7 +204,7 @@ assert float((logits_calm - logits_tight).abs().max()) < 1e-3
 # ## A phantom hit
 #
 # The prefix cache finds blocks by the text that they hold. A block is evicted and given to somebody else. If its
-# *name* stays in the cache, the next one who asks for the old text is given the new owner's keys (F11; it happened in
+# *name* stays in the cache, the next one who asks for the old text is given the new owner's keys (it happened in
 # vLLM, whose blocks kept the hash of what they once held).
 #
 # Watch a name come and go:
@@ -244,7 +244,7 @@ assert float((first - second).abs().max()) < 1e-3 and float((first - third).abs(
 # of the tree before anybody can be given the block. And the tree compares the **tokens**, not a hash of them, so two
 # texts never have one name. Exercise 8.2 has an engine without the first habit and one without the second.
 #
-# There is a third way to a wrong hit, and it belongs to joins: stitched keys filed under their plain text (F17). In
+# There is a third way to a wrong hit, and it belongs to joins: stitched keys filed under their plain text. In
 # chapter 6 we saw a re-prefilled text come back from the cache. Is a stitched one?
 
 # %%
@@ -267,7 +267,7 @@ for how in ("reprefill", "stitch"):
 # ## Twins
 #
 # Four branches from one prompt, sampled, to get four different thoughts. In several engines the children shared the
-# parent's seed and thought the same, four times, at four times the price (F26). A quick repair made it worse: one
+# parent's seed and thought the same, four times, at four times the price. A quick repair made it worse: one
 # generator for all. Then they differ; but which branch says what depends on who was asked first, and no run can be
 # repeated.
 #
@@ -341,10 +341,10 @@ assert "NaN" in found
 #
 # | | | |
 # |---|---|---|
-# | `miniapr learn check 8.1` | Catch an eviction during a join | F59, two engines |
-# | `miniapr learn check 8.2` | Catch a phantom hit | F11 and F16 |
-# | `miniapr learn check 8.3` | Catch the twins | F26, twins and a common generator |
-# | `miniapr learn check 8.4` | Find three faults and mend them | F03, F34, F17 |
+# | `miniapr learn check 8.1` | Catch an eviction during a join | two engines |
+# | `miniapr learn check 8.2` | Catch a phantom hit | two engines |
+# | `miniapr learn check 8.3` | Catch the twins | twins, and a common generator |
+# | `miniapr learn check 8.4` | Find three faults and mend them | three historic faults |
 #
 # This was the last chapter. `docs/architecture.md` tells how the parts of the engine fit together, and the README in
 # which order to read them: you have met all of its ideas. `tests/test_oracle.py` is what this chapter's method looks

@@ -15,7 +15,7 @@ from pathlib import Path
 from . import judge
 from .judge import Verdict
 
-SECONDS = 30.0  # checks take a few; a busy laptop gets its time
+SECONDS = 120.0  # checks take a few; a busy or slow machine must never make a right answer a wrong one
 START = 120.0  # seconds for Python and torch to start: minutes on a cold disk
 
 
@@ -74,7 +74,10 @@ def _died(code: int | None, said: str, trace: str, work: Path, seconds: float) -
     frames = re.findall(r'File "(.*)", line (\d+) in (.*)', trace)  # the innermost first
     line = next((f"line {number}, in {name}" for file, number, name in frames if file == str(work)), "")
     if code is None or "Timeout" in trace:
-        error = f"It did not end within {seconds:g} seconds. Is there a loop without an end, or a step that is slow?"
+        error = (
+            f"It did not end within {seconds:g} seconds. A loop without an end, a step that is slow, or a machine that "
+            f"is (then --seconds {8 * seconds:g} gives it more)?"
+        )
         return Verdict(False, "The check comes to an end.", error=error, where=line)
     if code < 0:
         name = signal.Signals(-code).name

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..show.text import console
+from .checking import SECONDS
 from .exercise import CHAPTERS, Exercise, exercises, select
 from .folder import USUAL, Folder, Record, create
 from .judge import Verdict
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument("folder", type=Path, nargs="?", default=Path(USUAL), help=f"default: {USUAL}")
         elif name == "check":
             action.add_argument("exercise", nargs="*", help="4.2, or 4 for all of chapter 4")
-            action.add_argument("--seconds", type=float, default=30.0, help="time limit (default: 30)")
+            action.add_argument("--seconds", type=float, default=SECONDS, help=f"time limit (default: {SECONDS:g})")
         elif name == "reset":
             action.add_argument("exercise", nargs="+", help="4.2, or 4 for all of chapter 4")
         elif name != "next":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ..engine.sampling import Sampling
 from ..interrupt import Interrupt
 from ..model.bundle import Bundle, load
 from ..model.checkpoint import DTYPES
+from ..players.game import beyond
 from ..stepper.trace import Trace
 from ..tasks.countdown import Problem, Ranges, draw
 from .report import Report
@@ -42,6 +44,8 @@ def compare(args: argparse.Namespace) -> int:
             interrupted = compare_prompted(args, bundle, options, interrupt)
             return INTERRUPTED if interrupted and interrupt.requested else 0
         run = Run(bundle, _problem(args, bundle), options)
+        if warning := beyond(bundle.name, [_ranges(bundle)], run.problem):
+            warnings.warn(warning, stacklevel=1)
         guide = None
         if args.step:
             from .stepper import Stepper
@@ -78,15 +82,19 @@ def set_threads(threads: int | None, bundle: Bundle) -> None:
 
 def _problem(args: argparse.Namespace, bundle: Bundle) -> Problem:
     """The one that is given, or one from the ranges that the model was trained for."""
-    if args.random:
-        if args.numbers or args.target is not None:
-            raise ValueError("--random draws a problem: --numbers and --target do not go with it")
-        ranges = bundle.about.get("ranges", {})
-        try:
-            return draw(random.Random(args.seed), Ranges(**ranges))
-        except TypeError as error:
-            raise ValueError(f"the model's description has odd ranges {ranges}: {error}") from error
-    return problem_of(args.numbers, args.target)
+    if not args.random:
+        return problem_of(args.numbers, args.target)
+    if args.numbers or args.target is not None:
+        raise ValueError("--random draws a problem: --numbers and --target do not go with it")
+    return draw(random.Random(args.seed), _ranges(bundle))
+
+
+def _ranges(bundle: Bundle) -> Ranges:
+    said = bundle.about.get("ranges", {})
+    try:
+        return Ranges(**said)
+    except TypeError as error:
+        raise ValueError(f"the model's description has odd ranges {said}: {error}") from error
 
 
 def problem_of(numbers: Sequence[int] | None, target: int | None) -> Problem:

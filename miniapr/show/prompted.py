@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,20 +21,24 @@ from ..engine.operations import Decode, Start
 from ..engine.request import Program
 from ..interrupt import Interrupt
 from ..methods.compare import Comparison, Joined, compare
-from ..methods.skeleton import FIRST, IN_SHORT, Skeleton, read_points
+from ..methods.skeleton import CONCLUDE, FIRST, IN_SHORT, OUTLINE, POINT, Skeleton, read_points
 from ..model.bundle import Bundle
 from .run import STRETCHES, Options
 from .text import ROWS, console, join_columns
 from .words import TITLES, stitch_and_reprefill, turned_and_copied
 
+ROW = 3  # stretches of decoding in a row with a fork: outline, thread, conclusion. Without one there is as much
+WORDS = 6  # of a sentence that comes again: fewer may well be meant
+
 
 @dataclass
 class Plain:
-    """The same question asked without a fork."""
+    """The same question asked without a fork. ``finish``: "length" if it was cut short."""
 
     text: str
     critical_path: int
     seconds: float
+    finish: str
 
 
 @dataclass
@@ -91,13 +96,15 @@ class PromptedRun:
             begun = time.perf_counter()
             root = self._drive(self._plain(), stop)
             if root:
-                answers.plain = Plain(_clean(root.completion.text), root.critical, time.perf_counter() - begun)
+                answers.plain = Plain(
+                    _clean(root.completion.text), root.critical, time.perf_counter() - begun, root.completion.finish
+                )
         return answers
 
     def _plain(self) -> Program:
         asked = self.talk.chat([{"role": "user", "content": self.method.question}])
         root = yield Start(asked, self.options.sampling)
-        yield Decode([root], until=self.talk.ends, max_tokens=STRETCHES * self.options.max_tokens // 4)
+        yield Decode([root], until=self.talk.ends, max_tokens=ROW * self.options.max_tokens)
         return root
 
     def _drive(self, program: Program, stop: Interrupt) -> Any:
@@ -152,14 +159,16 @@ def show(answers: Answers, out: Console | None = None) -> None:
     out.print(tree(answers))
     if result.joins:
         out.print(joins_table(result.joins, out.width))
+        out.print(Text(f"Every joined branch is asked: {CONCLUDE}", "dim"))
         for how, joined in result.joins.items():
-            out.print(Text.assemble((f"{TITLES[how]}: ", "bold"), IN_SHORT + _clean(joined.text)))
+            out.print(Text.assemble((f"{TITLES[how]}: ", "bold"), _readable(IN_SHORT + _clean(joined.text))))
         for sentence in _sentences(result.joins):
             out.print(Text(sentence, "italic"))
     for how, why in result.left_out.items():
         out.print(Text(f"{TITLES[how]} could not be done: {why}.", "yellow"))
     if answers.plain:
-        out.print(Text.assemble(("\nwithout a fork: ", "bold"), answers.plain.text))
+        cut = f"  (cut short after {answers.plain.critical_path} tokens)" if answers.plain.finish == "length" else ""
+        out.print(Text.assemble(("\nwithout a fork: ", "bold"), _readable(answers.plain.text), (cut, "dim")))
         if result.joins:
             out.print(Text(_cost(answers), "italic"))
     if answers.interrupted:
@@ -169,15 +178,17 @@ def show(answers: Answers, out: Console | None = None) -> None:
 def tree(answers: Answers) -> Tree:
     """The outline, and a line for each thread."""
     result = answers.comparison
-    root = Text.assemble(("branch 0", "bold cyan"), (" writes an outline\n", "dim"), FIRST + _clean(result.before))
+    asked = OUTLINE.format(question="").strip()  # after an example, which small models need
+    root = Text.assemble(("branch 0", "bold cyan"), (f" is asked: {asked}\n", "dim"), FIRST + _clean(result.before))
     if result.fork_position is None:
         root.append("\nwhich has no points to fork into: nothing was joined.", "yellow")
     else:
         count = f"{len(result.threads)} thread{'s' * (len(result.threads) != 1)}"
-        root.append(f"\nand forks at position {result.fork_position} into {count}, decoded side by side:", "dim")
+        root.append(f"\nand forks at position {result.fork_position} into {count}, decoded side by side.", "dim")
+        root.append(f" Each is asked: {POINT.format(number='N', point='...')}", "dim")
     grown = Tree(root, guide_style="dim")
     for thread, point in zip(result.threads, answers.points, strict=False):
-        line = Text.assemble((f"{thread.id} ", "bold cyan"), (f"{point}: ", "bold"), _clean(thread.text))
+        line = Text.assemble((f"{thread.id} ", "bold cyan"), (f"{point}: ", "bold"), _readable(_clean(thread.text)))
         line.append(f"  ({thread.tokens} tokens{', cut short' if thread.finish == 'length' else ''})", "dim")
         grown.add(line)
     return grown
@@ -206,6 +217,17 @@ def _cost(answers: Answers) -> str:
         f"With the fork {result.critical_path} tokens had to be decoded one after the other, {result.total_tokens} in "
         f"all; the plain answer is {plain.critical_path} tokens."
     )
+
+
+def _readable(text: str) -> str:
+    """A weak model says one thing over and over: once is enough, with how often."""
+    told: list[list[Any]] = []
+    for sentence in re.split(r"(?<=[.!?])\s+", text):
+        if told and sentence == told[-1][0] and len(sentence.split()) >= WORDS:
+            told[-1][1] += 1
+        else:
+            told.append([sentence, 1])
+    return " ".join(s if n == 1 else f"{s} (and so {n} times: the model is weak)" for s, n in told)
 
 
 def _clean(text: str) -> str:

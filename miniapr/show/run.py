@@ -11,7 +11,7 @@ import torch
 
 from ..engine.branch import Limits
 from ..engine.engine import Engine
-from ..engine.operations import Fork, Join, Release, Settle, Start
+from ..engine.operations import All, Fork, Join, Release, Settle, Start
 from ..engine.request import Program, Request
 from ..engine.sampling import Sampling
 from ..methods.adaptive import adaptive
@@ -136,10 +136,8 @@ class Run:
         for how, title in (("stitch", "stitch"), ("reprefill", "re-prefill")):
             engine = self._new_engine()
             sampling = replace(self.options.sampling, logprobs=5)
-            program = adaptive(
-                self._prompts["adaptive"], self.control, how=how, sampling=sampling, max_tokens=self.options.max_tokens
-            )
-            engine.wait(engine.submit(program, self._limits()), stop)
+            method = ByControl(self._prompts["adaptive"], self.control, max_tokens=self.options.max_tokens)
+            engine.wait(engine.submit(_once(method, how, sampling), self._limits()), stop)
             runs.append(Trace.of(engine, title))
         return runs[0] | runs[1]
 
@@ -155,6 +153,17 @@ class Run:
             self.report.interrupted = True
             self.engine.abort(request)
         self.engine.check()
+
+
+def _once(method: ByControl, how: str, sampling: Sampling) -> Program:
+    """The comparison with one join, step for step, so that its counts are those of the tables."""
+    root = yield Start(method.prompt, sampling)
+    threads = yield from method.plan(root)
+    if threads:
+        yield All([method.think(thread) for thread in threads])
+        yield Settle(threads)
+        yield Join(root, threads, how, then=method.then)
+        yield from method.conclude(root, how)
 
 
 def _rehearsal(prompt: Sequence[int], control: Control) -> Program:

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 Stop = Callable[[], bool]
 LONGEST = 200  # characters shown of a branch's new text
-HELP = "Enter: do it   c: go on without asking   q: quit"
+HELP = "Enter: do it   c: go on without asking   q: quit   ?: what is shown"
+KEYS = ("", "c", "continue", "q", "quit")
+MORE = (
+    "s3[0:8]+20 are the tokens 0 to 7 of span 3, seen 20 positions further on. A span is what one branch wrote in one "
+    "go; a branch attends to the pieces of its view, then to its own span. Enter does what was announced, c goes on to "
+    "the end without asking, q ends it here."
+)
 
 
 @dataclass
@@ -129,11 +135,15 @@ class Stepper:
     def _quits(self) -> bool:
         if self._ask is None:
             return False
-        try:
-            with self._interrupt.asking():
-                answer = self._ask(f"{HELP} > ").strip().lower()
-        except (KeyboardInterrupt, EOFError):
-            return True
+        answer = "?"
+        while answer not in KEYS:  # what is not understood must not execute a step
+            try:
+                with self._interrupt.asking():
+                    answer = self._ask(f"{HELP} > ").strip().lower()
+            except (KeyboardInterrupt, EOFError):
+                return True
+            if answer not in KEYS:
+                self._out.print(Text(MORE, "dim"))
         if answer in ("c", "continue"):
             self._ask = None
         return answer in ("q", "quit")

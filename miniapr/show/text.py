@@ -164,11 +164,11 @@ def _kl(joined: Joined) -> str:
 ROWS = {
     "next position": lambda j: f"{j.position}",
     "tokens recomputed": lambda j: f"{j.tokens_recomputed}",
-    "tokens reused": lambda j: f"{j.tokens_reused}",
+    "tokens taken over": lambda j: f"{j.tokens_reused}",
     "bytes moved": lambda j: f"{j.bytes_moved:,}",
     "keys shifted": lambda j: f"{j.keys_shifted}",
-    "time, ms": lambda j: f"{1000 * j.seconds:.1f}",
-    "KL to re-prefill": _kl,
+    "ms, taken once": lambda j: f"{1000 * j.seconds:.1f}",
+    "KL, next token": _kl,
     "same top token": _agrees,
 }
 

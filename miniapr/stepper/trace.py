@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ..engine.events import VERSION, Event
 from .page import page
@@ -82,16 +82,22 @@ class Trace:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
-    def to_html(self, path: str | Path | None = None, step: int | None = None, alive: bool = True) -> str:
-        """One page that needs no network, opened at ``step`` (counted from 0; None: the beginning). ``alive``: of a
-        model that ships, with that model and an engine in it, to try for oneself (2.5 MB more)."""
+    @overload
+    def to_html(self, path: None = None, step: int | None = None, alive: bool = True) -> str: ...
+    @overload
+    def to_html(self, path: str | Path, step: int | None = None, alive: bool = True) -> None: ...
+    def to_html(self, path: str | Path | None = None, step: int | None = None, alive: bool = True) -> str | None:
+        """One page that needs no network, opened at ``step`` (counted from 0; None: the beginning). Written to
+        ``path``; without one, returned: a notebook would print whatever is returned. ``alive``: of a model that ships,
+        with that model and an engine in it, to try for oneself (2.5 MB more)."""
         from .engine import packed, speaker  # with the levels, which are made of sessions, and so of traces
 
         name = speaker(self.runs) if alive else None
         text = page(self.data, step, packed(name) if name else "")
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        if path is None:
+            return text
+        Path(path).write_text(text, encoding="utf-8")
+        return None
 
     def _repr_html_(self) -> str:
         """For notebooks: a frame of its own, which also survives the export of a notebook to a page."""
