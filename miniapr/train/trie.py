@@ -39,7 +39,7 @@ def requests(root: Unit) -> list[Request]:
         if not unit.places:
             raise ValueError(f"{len(unit.written)} tokens were written nobody knows where: the tree was not watched")
         span, first = unit.places[0]
-        if not span.causal or unit.after:
+        if not span.causal:
             raise ValueError(f"{span} stands on stitched text: its tokens alone do not say what it saw")
         out.append(Request((*span.view.tokens, *span.tokens[:first]), unit.written, unit.logprobs))
     return out
