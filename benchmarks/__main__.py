@@ -59,7 +59,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the sizes that the targets speak of: about a minute")
     parser.add_argument("--only", action="append", choices=[*NAMES, "peers", "gpu"], help="may be given again")
-    parser.add_argument("--peers", action="store_true", help="llama.cpp, onnxruntime-genai and vLLM as well")
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="llama.cpp, onnxruntime-genai and vLLM as well; of a GPU's, FlexAttention and transformers",
+    )
     parser.add_argument("--gpu", action="store_true", help="the questions for a CUDA device as well")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's own number")
     parser.add_argument("--rounds", type=int, help="turns of each contestant: 11, with --quick 5")
@@ -70,7 +74,7 @@ def main() -> None:
     ops, rounds = load(options.backend), options.rounds or (5 if options.quick else 11)
     todo = sections(ops, options.quick, rounds)
     todo["peers"] = lambda: peers.measure(ops, 1024, [1, 8], rounds)
-    todo["gpu"] = _gpu
+    todo["gpu"] = lambda: _gpu(options.peers)
     names = options.only or [*NAMES, *["peers"] * options.peers, *["gpu"] * options.gpu]
     if "gpu" in names and not torch.cuda.is_available():
         parser.error("there is no CUDA device here: nothing can be measured on it")
@@ -97,10 +101,10 @@ def main() -> None:
         sys.exit("failed: " + "; ".join(failed))
 
 
-def _gpu() -> dict[str, Any]:
+def _gpu(peers: bool) -> dict[str, Any]:
     from . import gpu
 
-    return gpu.measure()
+    return gpu.measure(sizes=gpu.Sizes(peers=peers))
 
 
 def read(file: Path | None, here: dict[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Sizes:
     memory: int = 4 << 30
     model: str = "M"
     rounds: int = 21
+    peers: bool = True  # those too that are compiled first, which takes a minute
 
     @classmethod
     def small(cls) -> Sizes:
@@ -142,7 +143,7 @@ def _attention(ops: Operations, device: str, s: Sizes, clock: Clock, figures: di
         grouped = q.view(rows, s.kv_heads, -1, s.head_dim)  # the query heads of a group as rows
         turns[f"sdpa {name}"] = brief(partial(scaled_dot_product_attention, q, keys, values, enable_gqa=True))
         turns[f"sdpa grouped {name}"] = brief(partial(scaled_dot_product_attention, grouped, keys, values))
-        if device == "cuda":  # compiled: it takes half a minute
+        if device == "cuda" and s.peers:
             turns[f"flex {name}"] = brief(partial(torch.compile(flex_attention), q, keys, values, enable_gqa=True))
     times = interleave(turns, s.rounds, warmup=3)
     speed, token = memory.speed(times), 2 * s.kv_heads * s.head_dim * kind.itemsize
@@ -186,7 +187,7 @@ def _step(ops: Operations, device: str, s: Sizes, clock: Clock, figures: dict[st
         turns[f"whole engine {width}"] = _synchronous(tree.step, device)
         if graphs := list(tree.engine.runner.graphs._graphs.values()):
             turns[f"graph {width}"] = clock(graphs[-1].replay)
-    if device == "cuda":
+    if device == "cuda" and s.peers:
         hugging = Transformers(models.weights(model), config)
         hugging.model.forward = torch.compile(hugging.model.forward, mode="reduce-overhead", fullgraph=True)
         for width in (1, 8):

@@ -52,19 +52,20 @@ class Recipe:
     two    how many have two; the others have three. To tell a hit is learned last, and two numbers show little else:
            so these are up to ``two_high`` times as large, with targets of up to twice
     voices how many a path can have; 0: ``path`` is said in none
-    slots  how many positions a ``worker`` may stand behind the one before it, any of these; 0: all begin at one
+    slots  how many positions a ``worker`` may stand behind the one before it, any of these. With 0 nobody can tell his
+           own words from the others': it was not learned
     """
 
     shares: Shares = field(default_factory=Shares)
     teacher: Teacher = field(default_factory=Teacher)
     ranges: Ranges = field(default_factory=Ranges)
     ranges_of_four: Ranges = field(default_factory=lambda: Ranges(4, 1, 10, 1, 100))
-    four: float = 0.15
+    four: float = 0.25
     two: float = 0.15
     two_high: int = 5
     unsolvable: float = 0.06
     voices: int = 8
-    slots: tuple[int, ...] = (0, 0, 64, 128, 256)
+    slots: tuple[int, ...] = (64, 128, 256)
 
     def __post_init__(self) -> None:
         for name in ("four", "two", "unsolvable"):
