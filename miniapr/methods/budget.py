@@ -76,9 +76,10 @@ class Spend(Decode):
             branch.goal.limit = min(branch.goal.limit, max(0, self.budget.critical - branch.critical))
 
     def done(self) -> bool:
-        running = [branch for branch in self._tree.alive if branch.decoding]
-        for branch in running[self.budget.left(self._tree) :]:
-            self._end(branch, "length")
+        left = self.budget.left(self._tree)
+        if left < len(self._tree.living):  # else all of them may go on, whoever decodes
+            for branch in [branch for branch in self._tree.living if branch.decoding][left:]:
+                self._end(branch, "length")
         for branch in self.cut(self.branches) if self.cut else ():
             self._end(branch, "cut")
             self._machine.branching.close(branch, "released")
