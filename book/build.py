@@ -11,13 +11,15 @@ network are errors.
 from __future__ import annotations
 
 import argparse
+import html
 import shutil
 import sys
 import tempfile
 from itertools import groupby
 from pathlib import Path
 
-import links  # beside this file
+import landing  # these two are beside this file
+import links
 import nbformat
 from nbformat import NotebookNode
 from sphinx.cmd.build import build_main
@@ -28,6 +30,8 @@ import notebooks  # noqa: E402
 
 import miniapr  # noqa: E402
 from miniapr.learn.exercise import CHAPTERS, exercises  # noqa: E402
+from miniapr.stepper.engine import as_script  # noqa: E402
+from miniapr.stepper.page import WHERE  # noqa: E402
 
 
 def build(out: Path, run: bool = True) -> list[str]:
@@ -48,7 +52,16 @@ def build(out: Path, run: bool = True) -> list[str]:
         made = for_the_book(executed(file) if run else chapter, file.stem)
         nbformat.write(made, source / "tutorials" / f"{file.stem}.ipynb")
     code = build_main(["-b", "html", "-q", "-W", "--keep-going", "-n", str(source), str(site)])
+    put_alive(site)
     return [f"sphinx-build: {code}"] * bool(code) + links.problems(site)
+
+
+def put_alive(site: Path) -> None:
+    """What thinks without a server: the first page, and the engine that all pages load."""
+    (site / landing.ENGINE).write_text(as_script(), encoding="utf-8")
+    (site / "index.html").write_text(landing.page(), encoding="utf-8")
+    (site / ".nojekyll").touch()
+    shutil.copy(ROOT / "book" / "README.md", site)
 
 
 def executed(file: Path) -> NotebookNode:
@@ -61,13 +74,18 @@ def executed(file: Path) -> NotebookNode:
 
 
 def for_the_book(made: NotebookNode, stem: str) -> NotebookNode:
-    """A page is read, not run: no installation, and the notebook to take away."""
+    """A page is read, not run: no installation, and the notebook to take away. But its steppers can think: there is an
+    engine for them."""
     take = f"{{download}}`This chapter as a notebook <../notebooks/{stem}.ipynb>`"
     title, _, rest = made.cells[0].source.partition("\n")
     made.cells[0].source = f"{title}\n\n{take}\n{rest}"
     for cell in made.cells:
         if cell.cell_type == "code" and "pip install" in cell.source.replace('", "', " "):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "remove-cell"]
+        for output in cell.get("outputs", ()):
+            if "text/html" in (data := output.get("data", {})):
+                nowhere, there = (html.escape(WHERE.format(at)) for at in ("", f"../{landing.ENGINE}"))
+                data["text/html"] = data["text/html"].replace(nowhere, there)
     return made
 
 

@@ -14,7 +14,8 @@ project = "miniapr"
 author = "the authors of miniapr"
 project_copyright = "Apache-2.0"
 extensions = ["myst_nb", "sphinx_copybutton"]
-exclude_patterns = ["notebooks"]  # those are for downloading
+root_doc = "chapters"  # index.html is landing.py's
+exclude_patterns = ["notebooks", "README.md"]  # those are for downloading, this is for whoever puts the site online
 suppress_warnings = ["myst.strikethrough"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_block"]

@@ -21,6 +21,8 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag == "meta" and (said := dict(attributes)).get("name") == "miniapr-engine" and said.get("content"):
+            self.loads.append(said["content"] or "")
         for name, value in attributes:
             if not value:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import sys
 from pathlib import Path
@@ -9,17 +10,19 @@ from types import ModuleType
 
 import pytest
 
+from miniapr.stepper.page import WHERE
 
-def load_links() -> ModuleType:
-    file = Path(__file__).parents[1] / "book" / "links.py"
-    spec = importlib.util.spec_from_file_location("book_links", file)
+
+def load(name: str) -> ModuleType:
+    file = Path(__file__).parents[1] / "book" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"book_{name}", file)
     assert spec and spec.loader
-    module = sys.modules["book_links"] = importlib.util.module_from_spec(spec)
+    module = sys.modules[f"book_{name}"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-links = load_links()
+links = load("links")
 
 GOOD = """<link rel=stylesheet href="a/style.css?v=1"><a href="a/two.html#there">two</a><a href="#here">here</a>
 <h1 id="here">One</h1><img src="a/x%20y.png"><a href="https://example.org">elsewhere</a><img src="data:image/png;,">"""
@@ -46,6 +49,7 @@ def test_sound_site_has_no_problems(tmp_path: Path) -> None:
         ('<a href="a/two.html#nowhere">', "has no such anchor"),
         ('<a href="#nowhere">', "has no such anchor"),
         ('<img src="missing.png">', "missing.png is not there"),
+        ('<iframe srcdoc="<meta name=miniapr-engine content=no.js>">', "no.js is not there"),
         ('<script src="https://cdn.example.org/x.js">', "loads https://cdn.example.org/x.js"),
         ('<script src="//cdn.example.org/x.js">', "loads //cdn.example.org/x.js"),
         ('<link rel="preconnect" href="https://fonts.example.org">', "loads https://fonts.example.org"),
@@ -61,3 +65,15 @@ def test_bad_page_is_found(page: str, complaint: str, tmp_path: Path) -> None:
 def test_styles_load_nothing_from_a_network(tmp_path: Path) -> None:
     (found,) = site(tmp_path, style="@font-face { src: url('https://example.org/font.woff') }")
     assert "loads https://example.org/font.woff" in found
+
+
+def test_steppers_of_the_book_know_where_the_engine_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sphinx", reason="no sphinx: pip install '.[book]'")
+    nbformat = pytest.importorskip("nbformat")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "book"))
+    build = load("build")
+    frame = f"<iframe srcdoc='{html.escape(WHERE.format(''))}'></iframe>"
+    cell = nbformat.v4.new_code_cell("trace", outputs=[nbformat.v4.new_output("display_data", {"text/html": frame})])
+    chapter = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# One"), cell])
+    (output,) = build.for_the_book(chapter, "one").cells[1].outputs
+    assert links.Page(output["data"]["text/html"]).loads == ["../_static/miniapr-engine.js"]

@@ -25,7 +25,7 @@ WORKER = tuple(
         "countdown", "commands", "session", "levels", "play", "worker",
     )
 )  # fmt: skip
-BLOCKS, BLOCK_SIZE = 1024, 4
+BLOCKS, BLOCK_SIZE = 512, 4
 
 
 def config_of(config: ModelConfig) -> dict[str, Any]:

@@ -208,7 +208,7 @@ class App {
   side(r, run, state, differs, told) {
     const column = this.body.children[r], selected = this.last[r];
     const place = (name) => column.querySelector(`[data-part="${name}"] .content`);
-    const width = Math.max(240, (place("graph") ?? column).clientWidth), token = this.token?.run === r ? this.token : null;
+    const width = Math.max(140, (place("graph") ?? column).clientWidth), token = this.token?.run === r ? this.token : null;
     column.querySelector(".telling").textContent = told ? `${told}.` : "";
     column.classList.toggle("other", Boolean(told));
     const look = { width, reach: this.reach, selected, token, zoom: this.zoom };

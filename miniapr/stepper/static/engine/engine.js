@@ -216,12 +216,13 @@ export class Engine extends Branching {
 /** The likeliest token, the logarithm of its probability, and the likeliest of all with theirs. */
 function likeliest(logits, count) {
   const best = []; // of equal ones the first
-  logits.forEach((logit, id) => {
+  for (let id = 0, wide = Math.max(count, 1); id < logits.length; id++) {
+    if (best.length === wide && logits[best[wide - 1]] >= logits[id]) continue;
     let at = best.length;
-    while (at > 0 && logits[best[at - 1]] < logit) at -= 1;
-    if (at < Math.max(count, 1)) best.splice(at, 0, id);
-    best.length = Math.min(best.length, Math.max(count, 1));
-  });
+    while (at > 0 && logits[best[at - 1]] < logits[id]) at -= 1;
+    best.splice(at, 0, id);
+    best.length = Math.min(best.length, wide);
+  }
   const most = logits[best[0]];
   const total = most + Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0));
   if (!Number.isFinite(total)) throw new Error("the model's logits hold NaN or infinity");

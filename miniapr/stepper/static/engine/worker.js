@@ -8,8 +8,14 @@ import { bundleOf, Play } from "./play.js";
 
 let bundle = null, play = null;
 
+function unpacked(base64) {
+  const letters = atob(base64), bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i);
+  return bytes.buffer;
+}
+
 function answer({ model, weights, prompt, line }) {
-  if (model) return (bundle = bundleOf(model, Uint8Array.from(atob(weights), (letter) => letter.charCodeAt(0)).buffer)), null;
+  if (model) return (bundle = bundleOf(model, unpacked(weights))), null;
   if (prompt !== undefined) return (play = new Play(bundle, prompt)).state();
   return line ? play.do(line) : play.state();
 }

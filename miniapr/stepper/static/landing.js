@@ -1,0 +1,124 @@
+// The first page of the book: a puzzle, the model's plan, its branches decoded in one batch, and two joins side by side;
+// all of it computed in the page, as it is watched. Where that cannot be, a recorded run is shown, and it is said so.
+import { mount } from "./app.js";
+import { answerOf, promptOf, verify } from "./engine/countdown.js";
+import { drawn, problemForm } from "./problem.js";
+import { Run } from "./state.js";
+import { html } from "./svg.js";
+import { start } from "./thinker.js";
+import { tryout } from "./tryout.js";
+
+const JOINS = [["stitch", "stitch"], ["reprefill", "re-prefill"]];
+const WIDEST = 16; // branches of a fork
+const SHOW = { plan: 900, branches: 1100, joins: 1000 }; // milliseconds that each stage is played in
+const FRAME = 40; // milliseconds that a step is seen at least; where there are more steps, several are taken at a time
+
+/** In `root`, the trace of a recorded run with the problem that it is about. */
+export function landing(root, { problem, trace }) {
+  const stage = html("p", { class: "stage", role: "status" }), outcome = html("div", { class: "outcome" }), drawing = html("div", {});
+  const another = html("button", { type: "button" }, "Another puzzle");
+  const { form, set } = problemForm(problem, "Think", (given) => begin(given), another);
+  root.append(html("div", { class: "stepper alive" }, form), html("div", { class: "stepper told" }, stage, outcome), drawing);
+  another.addEventListener("click", () => {
+    const fresh = drawn();
+    set(fresh);
+    begin(fresh);
+  });
+  const say = (text) => (stage.textContent = text);
+  let app = null, thinker = null, thought = 0;
+
+  /** Load another trace into the picture. */
+  function load(data, step) {
+    if (app) return app.load(data, step, null);
+    app = mount(drawing, data, { step, views: ["counters", "graph", "mask"] });
+    if (thinker) tryout(app, data);
+  }
+
+  /** Think about a problem; a later one ends it between two commands. */
+  async function begin(given) {
+    const mine = ++thought, still = () => mine === thought;
+    outcome.replaceChildren();
+    try {
+      say("The engine starts, in this page.");
+      thinker ??= await start();
+      await think(thinker, given, { load, say, still, play: (from, ms) => play(app, from, ms, still), show: (...ends) => outcome.replaceChildren(...ends.map(card)) });
+    } catch (error) {
+      if (!still()) return;
+      load(trace, Infinity);
+      say(`The engine cannot run here (${error.message}). What you see is a recorded run.`);
+      outcome.replaceChildren(...trace.runs.map((run) => card(ending(run, problem))));
+    }
+  }
+  begin(problem);
+}
+
+/** Plan, fork, decode, join in both ways; what one stage computes is played while the next is computed. */
+async function think(thinker, problem, { load, say, still, play, show }) {
+  const { numbers, target } = problem;
+  const decode = async () => {
+    const state = await thinker.do("decode"), tokens = Number(/^[\d,]+/.exec(state.said)[0].replace(",", ""));
+    return [state, `${state.said.slice(0, -1)}; ${Math.round(tokens / thinker.seconds)} tokens a second.`];
+  };
+  await thinker.open(promptOf(problem));
+  const [plan, told] = await decode();
+  if (!still()) return;
+  load(plan.trace, 0);
+  let playing = play(0, SHOW.plan);
+  if (!thinker.items) {
+    say(`Make ${target} of ${numbers.join(", ")}: the model needs no branches. ${told}`);
+    await playing;
+    return show(ending({ ...plan.trace.runs[0], title: "in line" }, problem));
+  }
+  say(`Make ${target} of ${numbers.join(", ")}: the model tries once, then writes a plan. ${told}`);
+  const width = Math.min(thinker.items, WIDEST), before = plan.trace.runs[0].events.length;
+  await thinker.do(`fork ${width}`);
+  const [branches, batch] = await decode(), here = branches.history.length;
+  await playing;
+  if (!still()) return;
+  load(branches.trace, 0);
+  playing = play(frameOf(branches.trace.runs[0], before), SHOW.branches);
+  say(`Every item of the plan is a branch of its own. ${batch}`);
+  const runs = [];
+  for (const [how, title] of JOINS) {
+    await thinker.do(`join ${how}`);
+    const [{ trace, history }] = await decode();
+    runs.push({ ...trace.runs[0], title });
+    await thinker.do(`undo ${history.length - here}`);
+  }
+  await playing;
+  if (!still()) return;
+  load({ ...branches.trace, runs }, 0);
+  say("The same branches, joined in two ways: stitched where they lie, or computed again as one text.");
+  await play("join", SHOW.joins);
+  show(...runs.map((run) => ending(run, problem)));
+}
+
+/** The frame in which event `number` of a run is. */
+function frameOf(run, number) {
+  return Math.max(0, new Run(run).frames.findIndex(({ last }) => last >= number));
+}
+
+/** Steps on to the end in about so many milliseconds, from a step on, or from the last join. */
+async function play(app, from, milliseconds, still) {
+  if (from === "join") from = app.jumps().at(-1);
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) from = app.length - 1;
+  const steps = app.length - 1 - from, stride = Math.max(1, Math.ceil((steps * FRAME) / milliseconds));
+  app.go(from);
+  while (still() && app.step < app.length - 1) {
+    await new Promise((done) => setTimeout(done, FRAME));
+    app.go(app.step + stride);
+  }
+}
+
+/** What a run came to. */
+function ending({ title, ...run }, problem) {
+  const states = new Run({ title, ...run }), state = states.at(states.length - 1);
+  const text = state.history(0).map(({ span, index }) => states.text(state.spans.get(span).tokens[index])).join(" "), answer = answerOf(text);
+  return { title, answer, right: verify(answer, problem), again: state.counters.recomputed, critical: state.counters.critical };
+}
+
+function card({ title, answer, right, again, critical }) {
+  return html("section", { class: right ? "right" : "wrong" }, html("h2", {}, title),
+    html("p", { class: "said" }, answer ? `${answer} ${right ? "\u2713" : "\u2717"}` : "no answer"),
+    html("p", {}, `${again} tokens computed again, ${critical} decoded one after the other`));
+}

@@ -1,0 +1,122 @@
+"""The book's first page in a real browser: it thinks, on a phone too; where it cannot, it says so."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from browser import Seen, chromium
+from test_alive_browser import cut, served
+
+from miniapr.stepper.engine import as_script
+
+BOOK = Path(__file__).parents[1] / "book"
+MOST = 4_000_000  # bytes that the page may cost
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+def load_landing() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("book_landing", BOOK / "landing.py")
+    assert spec and spec.loader
+    module = sys.modules["book_landing"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first page as the book has it, without the rest of the book."""
+    folder, landing = tmp_path_factory.mktemp("site"), load_landing()
+    (folder / "_static").mkdir()
+    (folder / landing.ENGINE).write_text(as_script(), encoding="utf-8")
+    (folder / "index.html").write_text(landing.page(), encoding="utf-8")
+    return folder
+
+
+def thought(page: Any) -> list[str]:
+    """What it came to, join by join."""
+    cards = page.locator(".outcome section")
+    cards.first.wait_for(timeout=60_000)
+    return [re.sub(r"\s+", " ", card.inner_text()) for card in cards.all()]
+
+
+BOTH = [
+    "stitch ( 7 * 3 ) + 8 ✓ 0 tokens computed again, 90 decoded one after the other",
+    "re-prefill ( 7 * 3 ) + 8 ✓ 138 tokens computed again, 90 decoded one after the other",
+]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+def test_it_thinks_as_it_is_opened(width: int, scheme: str, browser: Any, site: Path) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-playwright-python")
+    with served(site) as address:
+        seen = Seen(browser.new_page(viewport={"width": width, "height": 740}, color_scheme=scheme))
+        seen.page.goto(address)
+        assert thought(seen.page) == BOTH
+        runs = [run.bounding_box() for run in seen.page.locator(".run").all()]
+        assert len(runs) == 2 and runs[0]["y"] == runs[1]["y"] and runs[0]["x"] < runs[1]["x"]  # side by side
+        assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        found = axe.Axe().run(seen.page)
+        assert found.violations_count == 0, found.generate_report()
+        assert not seen.errors
+        assert all(url.startswith((address, "blob:", "data:")) for url in seen.requests), seen.requests
+        loaded = {site / url.removeprefix(address) for url in seen.requests if url.startswith(address)}
+        assert sum((path / "index.html" if path == site else path).stat().st_size for path in loaded) < MOST
+        seen.page.close()
+
+
+def test_another_problem_by_key_alone(browser: Any, site: Path) -> None:
+    """Also from a file; the first thought is given up for the second."""
+    seen = Seen(browser.new_page(reduced_motion="reduce"))
+    seen.page.goto((site / "index.html").as_uri())
+    seen.page.get_by_label("Target").focus()
+    seen.page.keyboard.press("Control+A")
+    seen.page.keyboard.type("24")
+    seen.page.keyboard.press("Tab")
+    seen.page.keyboard.press("Control+A")
+    seen.page.keyboard.type("6 5 4")
+    seen.page.keyboard.press("Enter")
+    seen.page.locator(".stage", has_text="Make 24 of 6, 5, 4").wait_for()
+    assert thought(seen.page)
+    assert not seen.errors
+    seen.page.close()
+
+
+@pytest.mark.parametrize(
+    ("engine", "why"),
+    [(cut, "cut short"), (lambda _: "nonsense(", "its file is broken"), (None, "its file is not there")],
+)
+def test_where_the_engine_is_broken_a_recorded_run_is_shown(
+    engine: Any, why: str, browser: Any, site: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "index.html").write_text((site / "index.html").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "_static").mkdir()
+    if engine:
+        text = engine((site / "_static" / "miniapr-engine.js").read_text(encoding="utf-8"))
+        (tmp_path / "_static" / "miniapr-engine.js").write_text(text, encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "index.html").as_uri())
+    assert thought(page) == BOTH
+    said = page.locator(".stage").inner_text()
+    assert why in said and "What you see is a recorded run" in said
+    page.get_by_role("button", name="Step back").click()
+    page.close()
+
+
+def test_without_javascript_there_is_a_picture_and_the_book(browser: Any, site: Path) -> None:
+    page = browser.new_page(java_script_enabled=False)
+    page.goto((site / "index.html").as_uri())
+    assert "Without JavaScript" in page.locator("main").inner_text()
+    assert page.get_by_role("link", name="Read the book").is_visible() and page.get_by_role("img").count() == 1
+    page.close()
