@@ -64,7 +64,7 @@ def see_cost(report: Report, spent: Spent) -> list[str]:
     if line is None or not result.joins:
         return []
     path = (
-        f"With the fork {_tokens(result.critical_path)} had to be decoded one after the other, "
+        f"On this problem {_tokens(result.critical_path)} had to be decoded one after the other with the fork, "
         f"without it {line.critical_path}"
     )
     first = next(iter(result.joins.values()))
