@@ -25,23 +25,24 @@ export function landing(root, { problem, trace }) {
     begin(fresh);
   });
   const say = (text) => (stage.textContent = text);
-  let app = null, thinker = null, thought = 0;
+  let app = null, engine = null, thought = 0;
 
   /** Load another trace into the picture. */
   function load(data, step) {
     if (app) return app.load(data, step, null);
     app = mount(drawing, data, { step, views: ["counters", "graph", "mask"] });
-    if (thinker) tryout(app, data);
+    tryout(app, data);
   }
 
-  /** Think about a problem; a later one ends it between two commands. */
+  /** Think about a problem; a later one ends it at its next command, for they have one engine. */
   async function begin(given) {
     const mine = ++thought, still = () => mine === thought;
     outcome.replaceChildren();
     try {
-      say("The engine starts, in this page.");
-      thinker ??= await start();
-      await think(thinker, given, { load, say, still, play: (from, ms) => play(app, from, ms, still), show: (...ends) => outcome.replaceChildren(...ends.map(card)) });
+      if (!engine) say("The engine starts, in this page.");
+      const thinker = await (engine ??= start());
+      const show = (...ends) => outcome.replaceChildren(...ends.map(card));
+      await think(thinker, given, { load, say, play: (from, ms) => play(app, from, ms, still), show }, still);
     } catch (error) {
       if (!still()) return;
       load(trace, Infinity);
@@ -52,44 +53,45 @@ export function landing(root, { problem, trace }) {
   begin(problem);
 }
 
-/** Plan, fork, decode, join in both ways; what one stage computes is played while the next is computed. */
-async function think(thinker, problem, { load, say, still, play, show }) {
-  const { numbers, target } = problem;
+/** Plan, fork, decode, join in both ways; what one stage computes is played while the next is computed. Rejects as soon
+ * as it is not `still` wanted: the next one has the same engine. */
+async function think(thinker, problem, { load, say, play, show }, still) {
+  const { numbers, target } = problem, puzzle = `Make ${target} of ${numbers.join(", ")}`;
+  const when = async (ready) => {
+    const value = await ready;
+    if (!still()) throw new Error("another puzzle has begun");
+    return value;
+  };
   const decode = async () => {
-    const state = await thinker.do("decode"), tokens = Number(/^[\d,]+/.exec(state.said)[0].replace(",", ""));
+    const state = await when(thinker.do("decode")), tokens = Number(/^[\d,]+/.exec(state.said)[0].replace(",", ""));
     return [state, `${state.said.slice(0, -1)}; ${Math.round(tokens / thinker.seconds)} tokens a second.`];
   };
-  await thinker.open(promptOf(problem));
-  const [plan, told] = await decode();
-  if (!still()) return;
+  await when(thinker.open(promptOf(problem)));
+  const [plan, told] = await decode(), [alone] = plan.trace.runs, { items } = thinker;
   load(plan.trace, 0);
   let playing = play(0, SHOW.plan);
-  if (!thinker.items) {
-    say(`Make ${target} of ${numbers.join(", ")}: the model needs no branches. ${told}`);
-    await playing;
-    return show(ending({ ...plan.trace.runs[0], title: "in line" }, problem));
+  say(`${puzzle}: the model ${items ? "tries once, then writes a plan" : "needs no branches"}. ${told}`);
+  if (!items) {
+    await when(playing);
+    return show(ending({ ...alone, title: "in line" }, problem));
   }
-  say(`Make ${target} of ${numbers.join(", ")}: the model tries once, then writes a plan. ${told}`);
-  const width = Math.min(thinker.items, WIDEST), before = plan.trace.runs[0].events.length;
-  await thinker.do(`fork ${width}`);
+  await when(thinker.do(`fork ${Math.min(items, WIDEST)}`));
   const [branches, batch] = await decode(), here = branches.history.length;
-  await playing;
-  if (!still()) return;
+  await when(playing);
   load(branches.trace, 0);
-  playing = play(frameOf(branches.trace.runs[0], before), SHOW.branches);
+  playing = play(frameOf(branches.trace.runs[0], alone.events.length), SHOW.branches);
   say(`Every item of the plan is a branch of its own. ${batch}`);
   const runs = [];
   for (const [how, title] of JOINS) {
-    await thinker.do(`join ${how}`);
+    await when(thinker.do(`join ${how}`));
     const [{ trace, history }] = await decode();
     runs.push({ ...trace.runs[0], title });
-    await thinker.do(`undo ${history.length - here}`);
+    await when(thinker.do(`undo ${history.length - here}`));
   }
-  await playing;
-  if (!still()) return;
+  await when(playing);
   load({ ...branches.trace, runs }, 0);
-  say("The same branches, joined in two ways: stitched where they lie, or computed again as one text.");
-  await play("join", SHOW.joins);
+  say(`${puzzle}: the same branches joined in two ways, stitched where they lie or computed again as one text.`);
+  await when(play("join", SHOW.joins));
   show(...runs.map((run) => ending(run, problem)));
 }
 
@@ -106,7 +108,7 @@ async function play(app, from, milliseconds, still) {
   app.go(from);
   while (still() && app.step < app.length - 1) {
     await new Promise((done) => setTimeout(done, FRAME));
-    app.go(app.step + stride);
+    if (still()) app.go(app.step + stride);
   }
 }
 
