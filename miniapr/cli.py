@@ -84,12 +84,13 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
 
 
 def add_train(ways: Any) -> None:
-    """`miniapr train sft` and `miniapr train rl`."""
+    """`miniapr train sft`, `miniapr train rl` and `miniapr train collect`."""
     from .show import reinforce
-    from .train import command
+    from .train import collect, command
 
     command.add_arguments(ways.add_parser("sft", help="on demonstrations by an exact solver (also without `sft`)"))
     reinforce.add_arguments(ways.add_parser("rl", help="by reinforcement: what it writes is paid by a reward"))
+    collect.add_arguments(ways.add_parser("collect", help="its own right answers, as demonstrations for `sft`"))
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
@@ -139,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for word in words:
         if not is_text(word):
             return _complain(ValueError(f"the argument {word!r} is no text in this terminal's encoding"), 2)
-    if words[:1] == ["train"] and words[1:2] not in (["sft"], ["rl"], ["-h"], ["--help"]):
+    if words[:1] == ["train"] and words[1:2] not in (["sft"], ["rl"], ["collect"], ["-h"], ["--help"]):
         words.insert(1, "sft")  # as it was called when there was nothing else
     args = parser_for(words[0] if words else None).parse_args(words)
     try:
@@ -194,10 +195,10 @@ def _models(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from .show import reinforce
-    from .train import command
+    from .train import collect, command
 
-    if args.how == "rl":
-        return reinforce.run(args)
+    if args.how != "sft":
+        return {"rl": reinforce, "collect": collect}[args.how].run(args)
     command.run(args)
     return 0
 

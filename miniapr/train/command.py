@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     config = TrainConfig()
     parser.add_argument("--out", type=folder, required=True, help="folder for checkpoint and model")
     parser.add_argument("--start", metavar="FOLDER", help="begin with the weights of a trained model of the same sizes")
+    parser.add_argument("--demonstrations", metavar="FOLDER", help="what `miniapr train collect` wrote, to learn from")
     parser.add_argument("--joins", choices=sorted(JOINS), default=config.joins, help="how forks are packed")
     parser.add_argument("--seed", type=int, default=config.seed)
     parser.add_argument("--tokens", type=int, default=config.tokens, help="budget in tokens")
@@ -67,6 +68,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
     return replace(
         config,
         start=args.start,
+        demonstrations=args.demonstrations,
         device=args.device,
         autocast=args.device == "cpu" and config.autocast,  # on a GPU to convert costs more than it saves
         joins=args.joins,

@@ -10,6 +10,7 @@ from ..model.config import ModelConfig
 from ..tasks.countdown import Ranges
 from .data import Mixture, Spelled
 from .optim import fast_bfloat16
+from .own import Own
 from .roles import Recipe, Roles
 from .stream import Source
 
@@ -38,6 +39,7 @@ class TrainConfig:
     ranges: Ranges = field(default_factory=Ranges)
     mixture: Mixture = field(default_factory=Mixture)
     start: str | None = None  # folder of a model whose weights the run begins with; None: from the seed
+    demonstrations: str | None = None  # folder of what a model wrote itself, which is shown instead of a teacher's
     roles: Recipe | None = None  # a model that knows roles; None: the spelled-out format of ``ranges`` and ``mixture``
 
     def __post_init__(self) -> None:
@@ -52,6 +54,8 @@ class TrainConfig:
             raise ValueError(f"hidden_size={self.hidden_size} is no even multiple of heads={self.heads}")
 
     def source(self) -> Source:
+        if self.demonstrations is not None:
+            return Own(self.demonstrations, self.joins)
         if self.roles is not None:
             return Roles(self.roles, self.joins)
         return Spelled(self.joins, self.ranges, self.mixture)
