@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ def test_an_experiment_runs_to_its_table_and_nothing_is_done_twice(
 def test_every_experiment_is_sound(name: str) -> None:
     experiment = EXPERIMENTS[name]
     for arm in experiment.arms:
+        work = conduct.Work(arm, 0, 1, Path(), Path(), experiment.kinds, 1)
+        assert pickle.loads(pickle.dumps(work)) == work  # what another process is told
         config = RLConfig("", **arm.options)
         assert read_reward(config.reward) and arm.start in starts.TEACHERS
     before, after = ({kind: figures(right, 8.0) for kind in ("easy", "hard", "forced")} for right in (0.5, 0.6))

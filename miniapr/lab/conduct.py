@@ -21,7 +21,7 @@ from ..show.curve import draw
 from ..train.rl import RLConfig, train
 from ..train.sampler import Sampler
 from .examine import examine
-from .experiment import Arm, Experiment
+from .experiment import Arm, Experiment, Kinds
 from .report import Report, paragraph, table
 from .starts import SMALL, start
 
@@ -54,14 +54,18 @@ def conduct(experiment: Experiment, out: Path, starts: Path, size: Size, jobs: i
     for name in dict.fromkeys(arm.start for arm in experiment.arms):
         folder = start(name, starts / name, size.tokens, say)
         before[name] = once(out / f"before-{name}.json", partial(first, experiment, folder, size))
-    todo = [(arm, seed) for seed in range(size.seeds) for arm in experiment.arms]
-    work = [(experiment, arm, seed, starts / arm.start, out, size) for arm, seed in todo]
+    steps = experiment.steps if size.steps is None else size.steps
+    work = [
+        Work(arm, seed, steps, starts / arm.start, out, experiment.kinds, size.count)
+        for seed in range(size.seeds)
+        for arm in experiment.arms
+    ]
     if jobs == 1:
-        for given in work:
-            done(*given, say=say)
+        for one in work:
+            say(done(one, say))
     else:
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-            for future in as_completed([pool.submit(done, *given) for given in work]):
+            for future in as_completed([pool.submit(done, one) for one in work]):
                 say(future.result())
     runs = {arm.name: [read(out, arm, seed) for seed in range(size.seeds)] for arm in experiment.arms}
     report = Report(
@@ -82,23 +86,33 @@ def first(experiment: Experiment, folder: Path, size: Size) -> dict[str, Any]:
     return {"found": examine(sampler, experiment.kinds(bundle), size.count), "start": bundle.about["provenance"]}
 
 
-def done(
-    experiment: Experiment, arm: Arm, seed: int, folder: Path, out: Path, size: Size, say: Say = lambda _: None
-) -> str:
-    """Train and examine an arm with a seed, or find that it has been. Gives a line about it."""
+@dataclass(frozen=True)
+class Work:
+    """One arm with one seed, all that its process is told. ``start``: the folder of what it begins with."""
+
+    arm: Arm
+    seed: int
+    steps: int
+    start: Path
+    out: Path
+    kinds: Kinds
+    count: int
+
+
+def done(work: Work, say: Say = lambda _: None) -> str:
+    """Train and examine, or find that it has been done. Gives a line about it."""
     torch.set_num_threads(1)
-    steps = experiment.steps if size.steps is None else size.steps
-    config = RLConfig(str(folder), seed=seed, steps=steps, **arm.options)
-    name = f"{arm.name}-{seed}"
+    config = RLConfig(str(work.start), seed=work.seed, steps=work.steps, **work.arm.options)
+    name = f"{work.arm.name}-{work.seed}"
 
     def make() -> dict[str, Any]:
         begun = time.perf_counter()
-        run = train(config, out / "runs" / name, say=lambda text: say(f"{name}: {text}"))
-        found = examine(run.sampler, experiment.kinds(run.bundle), size.count)
+        run = train(config, work.out / "runs" / name, say=lambda text: say(f"{name}: {text}"))
+        found = examine(run.sampler, work.kinds(run.bundle), work.count)
         curve = [{key: round(value, 4) for key, value in row.items()} for row in run.progress.curve]
         return {"found": found, "seconds": round(time.perf_counter() - begun, 1), "curve": curve}
 
-    made = once(out / f"{name}.json", make)
+    made = once(work.out / f"{name}.json", make)
     kinds = ", ".join(f"{kind} forked {found['forked']['share']:.0%}" for kind, found in made["found"].items())
     return f"{name}: {kinds} ({made['seconds']:.0f} s)"
 

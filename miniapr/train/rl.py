@@ -110,7 +110,7 @@ class Run:
 
     def step(self) -> dict[str, float]:
         """Sample, pay, update. Gives what is known of the step. Raises ValueError naming the rollout that was paid no
-        finite number, RuntimeError naming the step whose loss or gradient is none; the weights are as before then."""
+        finite number, RuntimeError for a loss or a gradient that is none; the weights are as before then."""
         begun = time.perf_counter()
         config, objective = self.config, self.config.objective
         rollouts, rewards, flat = self.explore()
@@ -220,7 +220,11 @@ def train(
     start, before = time.perf_counter(), run.progress.seconds
     first, written = run.progress.step, start
     while not run.finished and not any(run.team.total([stop()])):  # all or none of them stop
-        row = run.step()
+        try:
+            row = run.step()
+        except RuntimeError as error:
+            batch = f"the batch of step {run.progress.step} of seed {config.seed}"
+            raise RuntimeError(f"{error}, in {batch}; the last checkpoint stays as it is") from error
         now = time.perf_counter()
         run.progress.seconds = before + now - start
         run.progress.curve.append(row)

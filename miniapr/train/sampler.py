@@ -29,7 +29,7 @@ class Sampler:
         model: Decoder,
         tokenizer: Tokenizer,
         *,
-        blocks: int = 16_384,
+        blocks: int = 8192,
         tokens: int = 600,
         backend: str = "auto",
         max_batch_tokens: int = 8192,
