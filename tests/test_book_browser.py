@@ -38,5 +38,5 @@ def test_every_stepper_of_a_page_steps(file: Path, browser: Any) -> None:
         after = int(stepper.locator("output.count").inner_text().split(" / ")[0])
         assert abs(after - before) == 1
     assert not seen.errors
-    assert all(url.startswith(("file://", "data:", "about:")) for url in seen.requests), seen.requests
+    assert all(url.startswith(("file://", "data:", "about:", "blob:")) for url in seen.requests), seen.requests
     seen.page.close()
