@@ -271,10 +271,11 @@ def thought(prompt: Sequence[int], how: str = "stitch", sampling: Sampling | Non
     return Outcome([*said, left.history, root.history], root.logits.clone(), root.position)
 
 
+@functools.cache
 def think(
     how: str = "stitch", sampling: Sampling | None = None, prompt: Sequence[int] = (1, 2, 3), **options: Any
 ) -> Outcome:
-    """The same thought on an engine of its own."""
+    """The same thought on an engine of its own; once is enough, since it always comes to the same."""
     outcome: Outcome = make_engine(**options).run(thought(prompt, how, sampling))
     return outcome
 

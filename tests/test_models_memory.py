@@ -50,16 +50,26 @@ def write(folder: Path, width: int) -> float:
     return model.parameter_count * 4 / 2**20
 
 
+@pytest.fixture(scope="module")
+def big_and_small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, float]:
+    """Two models, and the size of the big one in MB."""
+    folder = tmp_path_factory.mktemp("models")
+    size = write(folder / "big", 768)
+    write(folder / "small", 16)
+    return folder / "big", folder / "small", size
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is told apart by Linux's /proc only")
 @pytest.mark.parametrize(
     "kind, dtype, most", [("plain", "float32", 1.3), ("packed", "float32", 1.3), ("packed", "bfloat16", 0.8)]
 )
-def test_loading_makes_no_second_copy(tmp_path: Path, kind: str, dtype: str, most: float) -> None:
+def test_loading_makes_no_second_copy(
+    big_and_small: tuple[Path, Path, float], kind: str, dtype: str, most: float
+) -> None:
     if kind == "packed" and not usable("cpp"):
         pytest.skip("weights are packed for the C++ kernels, which were not built here")
-    size = write(tmp_path / "big", 768)
-    write(tmp_path / "small", 16)
-    words = [sys.executable, "-c", WATCH, str(tmp_path / "big"), kind, dtype, str(tmp_path / "small")]
+    big, small, size = big_and_small
+    words = [sys.executable, "-c", WATCH, str(big), kind, dtype, str(small)]
     # Memory that is let go goes back at once, or what malloc keeps in hand would be counted too.
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "500000"}
     done = subprocess.run(words, check=True, capture_output=True, text=True, env=env)

@@ -12,7 +12,7 @@ A slot is ``block * B + offset``. ``copy_blocks`` and ``shift_keys`` act on all 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -67,22 +67,13 @@ def paged_attention(
 
     # 1. The state of every edge, run by run.
     value, lse = torch.empty_like(query), query.new_empty(query.shape[:3])  # [E, H, G, D], [E, H, G]
-    block_ptr, edge_ptr, first = plan.block_ptr.tolist(), plan.edge_ptr.tolist(), plan.first.tolist()
-    for run in range(plan.runs):
-        edges = slice(edge_ptr[run], edge_ptr[run + 1])
-        visible = plan.edge_visible[edges].to(q.device)  # [e]; a plan lies on the host
-        if not len(visible):
-            continue
-        # Nothing beyond the last visible token is touched: a slot not yet written may hold NaN, and
-        # NaN times a weight of zero is NaN (fault F65).
-        length = int(visible.max())
-        end = block_ptr[run] + -(-(first[run] + length) // block_size)
-        block = plan.blocks[block_ptr[run] : end].long()
-        here = slice(first[run], first[run] + length)
+    known = (name, block_size, q.device)
+    if known not in plan.prepared:
+        plan.prepared[known] = list(_runs(plan, block_size, q.device))
+    for edges, block, here, hidden in plan.prepared[known]:
         keys = k_cache[block].permute(0, 3, 1, 2).flatten(0, 1)[here].to(work)  # [n, H, D]
         values = v_cache[block].permute(0, 2, 1, 3).flatten(0, 1)[here].to(work)  # [n, H, D]
         score = torch.einsum("ehgd,nhd->ehgn", query[edges], keys)
-        hidden = torch.arange(length, device=q.device) >= visible[:, None]  # [e, n]
         score = score.masked_fill(hidden[:, None, None], -math.inf)
         lse[edges] = score.logsumexp(-1)
         value[edges] = torch.einsum("ehgn,nhd->ehgd", (score - lse[edges, ..., None]).exp(), values)
@@ -96,6 +87,24 @@ def paged_attention(
     total = lse.new_zeros(rows, q_heads).index_add(0, row, weight)
     out: Tensor = value.new_zeros(rows, q_heads, head_dim).index_add(0, row, value * weight[..., None])
     return (out / total.clamp_min(1e-30)[..., None]).to(q.dtype)  # a row with an edge has total >= 1
+
+
+def _runs(plan: AttentionPlan, block_size: int, device: torch.device) -> Iterator[tuple[slice, Tensor, slice, Tensor]]:
+    """Of each run that is seen: its edges, the blocks [b], which of their tokens, and what is hidden from whom [e, n].
+
+    Nothing beyond the last visible token is touched: a slot not yet written may hold NaN, and NaN times a weight of
+    zero is NaN (fault F65).
+    """
+    block_ptr, edge_ptr, first = plan.block_ptr.tolist(), plan.edge_ptr.tolist(), plan.first.tolist()
+    for run in range(plan.runs):
+        edges = slice(edge_ptr[run], edge_ptr[run + 1])
+        visible = plan.edge_visible[edges].to(device)  # [e]; a plan lies on the host
+        if len(visible):
+            length = int(visible.max())
+            end = block_ptr[run] + -(-(first[run] + length) // block_size)
+            here = slice(first[run], first[run] + length)
+            hidden = torch.arange(length, device=device) >= visible[:, None]
+            yield edges, plan.blocks[block_ptr[run] : end].long(), here, hidden
 
 
 def copy_blocks(k_cache: Tensor, v_cache: Tensor, source: Tensor, target: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from hypothesis import given, settings
@@ -27,6 +28,7 @@ def check(work: Any) -> None:
         assert isinstance(branch, miniapr.Branch), f"think returned {branch!r}, not a branch"
         return branch
 
+    @cache
     def ours(puzzle: str, how: str) -> miniapr.Branch:
         branch: miniapr.Branch = miniapr.Engine(bundle.model, tokenizer).run(
             miniapr.adaptive(prompt(puzzle), control, how)
