@@ -218,6 +218,9 @@ def test_a_run_can_begin_with_the_weights_of_another(tmp_path: Path) -> None:
     for (name, a), b in zip(first.model.state_dict().items(), second.model.state_dict().values(), strict=True):
         assert torch.equal(a.half(), b.half()), name
     assert second.progress.step == 0
+    export(second, tmp_path / "second", "another")
+    told = json.loads((tmp_path / "second" / "miniapr.json").read_text())["provenance"]
+    assert told["command"] == "another" and told["start"]["command"] == "a test"
     with pytest.raises(ValueError, match="hidden_size=16, this run hidden_size=32"):
         train(replace(TINY, start=start, hidden_size=32), tmp_path / "third", stop_after=0)
 

@@ -11,12 +11,15 @@ import torch
 
 from ..model import checkpoint
 from ..model.decoder import Decoder
+from ..model.files import read_json
 from .sft import Run
 
 
 def provenance(run: Run, command: str) -> dict[str, Any]:
-    """What it takes to make these weights again."""
-    progress = run.progress
+    """What it takes to make these weights again; under ``start`` the same of those that the run began with."""
+    progress, start = run.progress, run.config.start
+    told = Path(start or "", "miniapr.json")
+    begun = read_json(told).get("provenance") if start and told.exists() else None
     return {
         "command": command,
         "seed": run.config.seed,
@@ -24,8 +27,10 @@ def provenance(run: Run, command: str) -> dict[str, Any]:
         "tokens": progress.tokens,
         "steps": progress.step,
         "seconds": round(progress.seconds, 1),
+        "device": run.config.device,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        **({"start": begun} if begun else {}),
     }
 
 
