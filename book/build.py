@@ -52,8 +52,10 @@ def build(out: Path, run: bool = True) -> list[str]:
         made = for_the_book(executed(file) if run else chapter, file.stem)
         nbformat.write(made, source / "tutorials" / f"{file.stem}.ipynb")
     code = build_main(["-b", "html", "-q", "-W", "--keep-going", "-n", str(source), str(site)])
+    if code:
+        return [f"sphinx-build: {code}"]
     put_alive(site)
-    return [f"sphinx-build: {code}"] * bool(code) + links.problems(site)
+    return links.problems(site)
 
 
 def put_alive(site: Path) -> None:
