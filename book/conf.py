@@ -29,6 +29,7 @@ nb_ipywidgets_js: dict[
 html_theme = "furo"
 html_title = "miniapr"
 html_static_path = ["_static"]
+html_favicon = "_static/icon.svg"
 html_extra_path = ["extra"]
 html_css_files = ["book.css"]
 html_math_renderer = "mathml"

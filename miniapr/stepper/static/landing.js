@@ -10,8 +10,8 @@ import { tryout } from "./tryout.js";
 
 const JOINS = [["stitch", "stitch"], ["reprefill", "re-prefill"]];
 const WIDEST = 16; // branches of a fork
-const SHOW = { plan: 900, branches: 1100, joins: 1000 }; // milliseconds that each stage is played in
-const FRAME = 40; // milliseconds that a step is seen at least; where there are more steps, several are taken at a time
+const SHOW = { plan: 700, branches: 900, joins: 800 }; // milliseconds that each stage is played in, on any machine
+const FRAME = 40; // milliseconds between two pictures at least
 
 /** In `root`, the trace of a recorded run with the problem that it is about. */
 export function landing(root, { problem, trace }) {
@@ -100,16 +100,16 @@ function frameOf(run, number) {
   return Math.max(0, new Run(run).frames.findIndex(({ last }) => last >= number));
 }
 
-/** Steps on to the end in about so many milliseconds, from a step on, or from the last join. */
+/** Steps on to the end in so many milliseconds, from a step on, or from the last join; a slow machine leaves out more. */
 async function play(app, from, milliseconds, still) {
   if (from === "join") from = app.jumps().at(-1);
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) from = app.length - 1;
-  const steps = app.length - 1 - from, stride = Math.max(1, Math.ceil((steps * FRAME) / milliseconds));
-  app.go(from);
-  while (still() && app.step < app.length - 1) {
+  const begun = performance.now(), steps = app.length - 1 - from;
+  for (let part = 0; part < 1 && still(); part = (performance.now() - begun) / milliseconds) {
+    app.go(from + Math.round(steps * part));
     await new Promise((done) => setTimeout(done, FRAME));
-    if (still()) app.go(app.step + stride);
   }
+  if (still()) app.go(app.length - 1);
 }
 
 /** What a run came to. */
