@@ -15,27 +15,27 @@ GAMES = Experiment(
     "without being right; and division by the group's standard deviation blows the smallest bonus up to full size in "
     "every group that is all right, which is why P-GRPO (ThreadWeaver, arXiv 2512.07843) leaves it out.",
     (
-        Arm("count threads", {"reward": "count-threads", **COUNTS}),
-        Arm("used structure", {"reward": "used-structure", **COUNTS}),
-        Arm("threads beside", {"reward": "correct-and-threads", **COUNTS}),
-        Arm("little, mean", LITTLE),
-        Arm("little, std", {**LITTLE, "objective": Objective("std")}),
+        Arm("count-threads", {"reward": "count-threads", **COUNTS}),
+        Arm("used-structure", {"reward": "used-structure", **COUNTS}),
+        Arm("threads-beside", {"reward": "correct-and-threads", **COUNTS}),
+        Arm("little-mean", LITTLE),
+        Arm("little-std", {**LITTLE, "objective": Objective("std")}),
     ),
     (
         Aim(
             "paid by the thread: accuracy on hard problems that is lost",
-            lambda r: r.before("coin", "hard", "right") - r.mean("count threads", "hard", "right"),
+            lambda r: r.before("coin", "hard", "right") - r.mean("count-threads", "hard", "right"),
             0.2,
         ),
-        Aim("paid for the structure: easy problems forked", lambda r: r.mean("used structure", "easy", "forked"), 0.9),
+        Aim("paid for the structure: easy problems forked", lambda r: r.mean("used-structure", "easy", "forked"), 0.9),
         Aim(
             "threads paid beside the answer, right or wrong: tokens on hard problems, after by before",
-            lambda r: r.mean("threads beside", "hard", "tokens") / r.before("coin", "hard", "tokens"),
+            lambda r: r.mean("threads-beside", "hard", "tokens") / r.before("coin", "hard", "tokens"),
             1.2,
         ),
         Aim(
             "a bonus of 0.02: hard problems forked, with division by std minus without",
-            lambda r: r.mean("little, std", "hard", "forked") - r.mean("little, mean", "hard", "forked"),
+            lambda r: r.mean("little-std", "hard", "forked") - r.mean("little-mean", "hard", "forked"),
             0.2,
         ),
     ),

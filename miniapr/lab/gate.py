@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-from ..train.rl import RLConfig
 from .experiment import Aim, Arm, Experiment
 from .report import Report
 
-COUNTS = {"counts": (2, 3, 3, 3)}
-PAID = ("ratio", "relative")
+HALF = {"counts": (2, 3)}  # as many easy problems as hard ones
+MOST = {"counts": (2, 3, 3, 3)}
 
 
-def shorter(report: Report) -> float | None:
-    return min(1 - report.mean(arm, "hard", "critical") / report.before("coin", "hard", "critical") for arm in PAID)
+def shorter(report: Report, arm: str) -> float:
+    return 1 - report.mean(arm, "hard", "critical") / report.before("coin", "hard", "critical")
+
+
+def apart(report: Report, arm: str) -> float:
+    return report.mean(arm, "hard", "forked") - report.mean(arm, "easy", "forked")
 
 
 GATE = Experiment(
     "gate",
     "ThreadWeaver (arXiv 2512.07843) pays C + C x P with P = 1 - longest path / all tokens: parallel thinking is paid, "
     "but only where the answer is right. A reward for correct answers alone is said to let forks die out where serial "
-    "thinking is the more accurate (Parallel-R1, arXiv 2509.07980).",
+    "thinking is the more accurate (Parallel-R1, arXiv 2509.07980). P relative to the serial length (`relative`) makes "
+    "a fork cost where it does not pay: it should tell easy problems from hard ones.",
     (
-        Arm("correct", {"reward": "correct", **COUNTS}),
-        Arm("ratio", {"reward": "ratio", **COUNTS}),
-        Arm("relative", {"reward": "relative", **COUNTS}),
+        Arm("correct", {"reward": "correct", **HALF}),
+        Arm("ratio", {"reward": "ratio", **HALF}),
+        Arm("relative", {"reward": "relative", **HALF}),
+        Arm("relative-mostly-hard", {"reward": "relative", **MOST}),
     ),
     (
-        Aim("hard problems are forked by the plain ratio", lambda r: r.mean("ratio", "hard", "forked"), 0.8),
-        Aim("and by the ratio to the serial length", lambda r: r.mean("relative", "hard", "forked"), 0.8),
-        Aim("their critical path is shorter than before, by both", shorter, 0.18),
+        Aim("ratio: hard problems forked", lambda r: r.mean("ratio", "hard", "forked"), 0.8),
+        Aim("ratio: their critical path, shorter by", lambda r: shorter(r, "ratio"), 0.18),
         Aim(
-            "accuracy on hard problems: after minus before, the worse of both",
-            lambda r: min(r.mean(arm, "hard", "right") for arm in PAID) - r.before("coin", "hard", "right"),
+            "ratio: accuracy on them, after minus before",
+            lambda r: r.mean("ratio", "hard", "right") - r.before("coin", "hard", "right"),
             -0.03,
         ),
+        Aim("relative: hard problems forked", lambda r: r.mean("relative", "hard", "forked"), 0.8),
+        Aim("relative: hard problems forked, minus easy ones", lambda r: apart(r, "relative"), 0.2),
         Aim(
-            "easy problems forked, by the plain ratio minus by that to the serial length",
-            lambda r: r.mean("ratio", "easy", "forked") - r.mean("relative", "easy", "forked"),
+            "relative, where three of four problems are hard: the same",
+            lambda r: apart(r, "relative-mostly-hard"),
             0.2,
         ),
         Aim(
-            "hard problems forked before, minus after training for correct answers alone",
+            "correct: hard problems forked, before minus after",
             lambda r: r.before("coin", "hard", "forked") - r.mean("correct", "hard", "forked"),
             0.2,
         ),
     ),
-    RLConfig("").steps,
 )
