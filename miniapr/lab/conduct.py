@@ -42,7 +42,7 @@ class Size:
     count: int = 400
 
 
-QUICK = Size(seeds=1, steps=15, tokens=800_000, count=100)
+QUICK = Size(seeds=1, steps=10, tokens=500_000, count=100)
 
 
 def conduct(experiment: Experiment, out: Path, starts: Path, size: Size, jobs: int = 1, say: Say = print) -> Report:
@@ -109,7 +109,7 @@ def done(work: Work, say: Say = lambda _: None) -> str:
         begun = time.perf_counter()
         run = train(config, work.out / "runs" / name, say=lambda text: say(f"{name}: {text}"))
         found = examine(run.sampler, work.kinds(run.bundle), work.count)
-        curve = [{key: round(value, 4) for key, value in row.items()} for row in run.progress.curve]
+        curve = [{key: float(f"{value:.5g}") for key, value in row.items()} for row in run.progress.curve]
         return {"found": found, "seconds": round(time.perf_counter() - begun, 1), "curve": curve}
 
     made = once(work.out / f"{name}.json", make)

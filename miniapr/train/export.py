@@ -47,7 +47,7 @@ def write_model(
 ) -> None:
     """What a user loads, and how it came about. Raises as ``export``."""
     checkpoint.save(model, folder, torch.float16)
-    rows = ",\n".join("  " + json.dumps({k: round(v, 5) for k, v in row.items()}) for row in curve)
+    rows = ",\n".join("  " + json.dumps({k: round(v, 5) or float(f"{v:.2g}") for k, v in row.items()}) for row in curve)
     texts = {
         "tokenizer.json": tokenizer,
         "miniapr.json": json.dumps(about, indent=2) + "\n",
