@@ -124,7 +124,7 @@ def _panel(axes: Axes, pairs: Sequence[Pair], what: str, told: dict[str, Any]) -
 
     top = 1.05 * max(map(max, ends(pairs)))
     axes.plot([0, top], [0, top], color=GREY, lw=1)
-    axes.annotate("as many", (top, 0.93 * top), ha="right", color=GREY)
+    axes.annotate("as many", (0.98 * top, 0.8 * top), ha="right", va="top", color=GREY)  # under the line
     for colour, mark, label, some in (
         (FORKED, "o", "the model forked", [pair for pair in pairs if pair.branches]),
         (NOT, "s", "it did not", [pair for pair in pairs if not pair.branches]),

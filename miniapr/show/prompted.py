@@ -21,13 +21,12 @@ from ..engine.operations import Decode, Start
 from ..engine.request import Program
 from ..interrupt import Interrupt
 from ..methods.compare import Comparison, Joined, compare
-from ..methods.skeleton import CONCLUDE, FIRST, IN_SHORT, OUTLINE, POINT, Skeleton, read_points
+from ..methods.skeleton import CONCLUDE, FIRST, IN_SHORT, OUTLINE, OUTLINE_TOKENS, POINT, Skeleton, read_points
 from ..model.bundle import Bundle
 from .run import STRETCHES, Options
 from .text import ROWS, console, join_columns
 from .words import TITLES, stitch_and_reprefill, turned_and_copied
 
-ROW = 3  # stretches of decoding in a row with a fork: outline, thread, conclusion. Without one there is as much
 WORDS = 6  # of a sentence that comes again: fewer may well be meant
 
 
@@ -104,7 +103,10 @@ class PromptedRun:
     def _plain(self) -> Program:
         asked = self.talk.chat([{"role": "user", "content": self.method.question}])
         root = yield Start(asked, self.options.sampling)
-        yield Decode([root], until=self.talk.ends, max_tokens=ROW * self.options.max_tokens)
+        row = (
+            OUTLINE_TOKENS + 2 * self.options.max_tokens
+        )  # as much as outline, thread and conclusion may have in a row
+        yield Decode([root], until=self.talk.ends, max_tokens=row)
         return root
 
     def _drive(self, program: Program, stop: Interrupt) -> Any:
@@ -161,14 +163,14 @@ def show(answers: Answers, out: Console | None = None) -> None:
         out.print(joins_table(result.joins, out.width))
         out.print(Text(f"Every joined branch is asked: {CONCLUDE}", "dim"))
         for how, joined in result.joins.items():
-            out.print(Text.assemble((f"{TITLES[how]}: ", "bold"), _readable(IN_SHORT + _clean(joined.text))))
+            out.print(Text.assemble((f"{TITLES[how]}: ", "bold"), readable(IN_SHORT + _clean(joined.text))))
         for sentence in _sentences(result.joins):
             out.print(Text(sentence, "italic"))
     for how, why in result.left_out.items():
         out.print(Text(f"{TITLES[how]} could not be done: {why}.", "yellow"))
     if answers.plain:
         cut = f"  (cut short after {answers.plain.critical_path} tokens)" if answers.plain.finish == "length" else ""
-        out.print(Text.assemble(("\nwithout a fork: ", "bold"), _readable(answers.plain.text), (cut, "dim")))
+        out.print(Text.assemble(("\nwithout a fork: ", "bold"), readable(answers.plain.text), (cut, "dim")))
         if result.joins:
             out.print(Text(_cost(answers), "italic"))
     if answers.interrupted:
@@ -188,7 +190,7 @@ def tree(answers: Answers) -> Tree:
         root.append(f" Each is asked: {POINT.format(number='N', point='...')}", "dim")
     grown = Tree(root, guide_style="dim")
     for thread, point in zip(result.threads, answers.points, strict=False):
-        line = Text.assemble((f"{thread.id} ", "bold cyan"), (f"{point}: ", "bold"), _readable(_clean(thread.text)))
+        line = Text.assemble((f"{thread.id} ", "bold cyan"), (f"{point}: ", "bold"), readable(_clean(thread.text)))
         line.append(f"  ({thread.tokens} tokens{', cut short' if thread.finish == 'length' else ''})", "dim")
         grown.add(line)
     return grown
@@ -219,7 +221,7 @@ def _cost(answers: Answers) -> str:
     )
 
 
-def _readable(text: str) -> str:
+def readable(text: str) -> str:
     """A weak model says one thing over and over: once is enough, with how often."""
     told: list[list[Any]] = []
     for sentence in re.split(r"(?<=[.!?])\s+", text):

@@ -52,7 +52,7 @@ export function pool(run, state, { width, selected }) {
       pen.strokeStyle = held && seen.has(block) ? ink : line;
       pen.strokeRect(x + 0.5, y + 0.5, side - 1, side - 1);
       if (refs > 1 && held) {
-        pen.fillStyle = "#1d2733";
+        pen.fillStyle = 2 * fill(run, state, block) < run.size ? ink : "#1d2733"; // what it stands on: the ground, or a colour
         if (side > 16) pen.fillText(`${refs}`, x + side / 2, y + side / 2 + 4);
         else pen.fillRect(x + side / 3, y + side / 3, side / 3, side / 3);
       }
