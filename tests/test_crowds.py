@@ -134,6 +134,25 @@ def test_a_crowd_on_the_compiled_kernels(batch: int, crowd: Crowd) -> None:
     judge(replace(crowd, max_batch_tokens=batch), backend_or_skip("cpp"))
 
 
+def test_an_open_span_that_others_may_know_is_there_again_before_its_branch_writes_on() -> None:
+    guest, engine = Guest(0, (5, 6, 7, 8, 1, 2, 3), tokens=3), make_engine(block_size=2, max_batch_tokens=2)
+    request = engine.submit(guest.program())
+    while not (request.branches and request.branches[0].generated):
+        engine.step()
+    (branch,) = request.alive
+    span, known = branch.span, branch.span.peak
+    engine.scheduler.preempt(request)
+    engine.kv.flush()
+    assert span.written == 0 and known >= 7
+    restoring = 0
+    while request.state == "running":
+        engine.step()
+        assert not request.held or span.written >= known
+        restoring += request.resident and not request.held
+    assert restoring, "control: it took several steps"
+    assert request.task and request.task.value == alone(guest, BREACH, backend_or_skip("reference"))
+
+
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_a_span_is_restored_for_all_who_know_it_however_much_each_needs(first: int, batch: int) -> None:

@@ -36,6 +36,42 @@ def test_the_next_leaf_is_the_least_recently_used_that_is_idle_or_else_of_all(
             assert prefixes.next_leaf(lambda piece: piece.span not in read) == expected
 
 
+def leaves(*words: list[int]) -> PrefixTree:
+    prefixes = PrefixTree()
+    for word in words:
+        prefixes.insert([Span(0, View(), word).whole()])
+    return prefixes
+
+
+def nobody_reads(piece: Piece) -> bool:
+    return True
+
+
+def test_a_leaf_that_was_matched_or_inserted_again_goes_after_one_that_was_not() -> None:
+    for again in (lambda tree: tree.match([1]), lambda tree: tree.insert([Span(0, View(), [1]).whole()])):
+        prefixes = leaves([1], [2])
+        again(prefixes)
+        assert [prefixes.next_leaf(nobody_reads).tokens for _ in range(2)] == [[2], [1]]
+
+
+def test_a_leaf_that_was_taken_out_while_somebody_read_it_is_not_taken_again() -> None:
+    prefixes = leaves([1], [2])
+    taken = prefixes.next_leaf(lambda piece: False)  # all are read: the oldest, out of those that wait aside
+    assert taken.tokens == [1]
+    for span in [taken.span, *(node.piece.span for node in prefixes)]:
+        prefixes.wake(span)  # and then nobody reads any
+    assert [piece and piece.tokens for piece in (prefixes.next_leaf(nobody_reads) for _ in range(2))] == [[2], None]
+
+
+def test_a_leaf_that_has_been_gone_on_from_while_somebody_read_it_is_none_any_more() -> None:
+    prefixes, span = leaves([3]), Span(0, View(), [1, 1, 2])
+    prefixes.insert([Piece(span, 0, 2)])
+    assert prefixes.next_leaf(lambda piece: False).tokens == [3]  # the other now waits aside
+    prefixes.insert([span.whole()])
+    taken = [prefixes.next_leaf(lambda piece: False) for _ in range(3)]
+    assert taken == [Piece(span, 2, 3), Piece(span, 0, 2), None]
+
+
 def test_a_prefix_in_part_or_once_read_goes_before_one_that_was_used_later() -> None:
     engine = make_engine(block_size=1, num_blocks=30)
     kv, prompts = engine.kv, [[1] * 4, [2] * 4, [3] * 4, [4] * 4]

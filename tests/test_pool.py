@@ -36,6 +36,17 @@ def test_f01_f05_releasing_what_nobody_holds_raises_and_changes_nothing() -> Non
     p.check()
 
 
+def test_f01_f02_a_block_that_is_named_twice_counts_twice_and_is_free_once() -> None:
+    p = pool()
+    (block,) = p.allocate(1)
+    p.retain([block, block])
+    assert p.refs[block] == 3
+    assert p.release([block, block]) == 0 and p.refs[block] == 1
+    p.retain([block])
+    assert p.release([block, block]) == 1 and p.free == 3
+    p.check()
+
+
 def test_f09_allocation_is_all_or_nothing() -> None:
     p = pool()
     p.allocate(2)

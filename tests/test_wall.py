@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, models
 from tokenizers import Tokenizer as Inner
@@ -50,6 +50,8 @@ def test_f49_text_is_text_in_every_copy(copies: list[Tokenizer], text: str) -> N
 
 
 @settings(max_examples=20)
+@example(first="<PLAN>", second="x", role="user")  # a template may change the case
+@example(first="plan> x", second="x <plan", role="user")  # and write the rest of a name before or after
 @given(first=said, second=said, role=st.sampled_from(["user", "end", *CONTROL]))
 def test_f49_a_chat_has_the_control_tokens_of_its_template_and_no_others(
     copies: list[Tokenizer], first: str, second: str, role: str
@@ -64,6 +66,7 @@ def test_f49_a_chat_has_the_control_tokens_of_its_template_and_no_others(
             assert {"\ue000", "\uffff"} & set(first + second), error
             return
         wanted = [id for id in tokenizer.chat(harmless) if id in tokenizer.control]
+        assert tokenizer.id("<|user|>") in wanted, "of a role and what stands around it a template makes a name"
         assert [id for id in ids if id in tokenizer.control] == wanted
 
 
