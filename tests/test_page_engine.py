@@ -23,8 +23,9 @@ from miniapr.engine.engine import Engine
 from miniapr.engine.joins import message
 from miniapr.model import checkpoint
 from miniapr.model.bundle import SHIPPED
+from miniapr.model.bundle import shipped as models
 from miniapr.stepper import Session
-from miniapr.stepper.engine import about, config_of
+from miniapr.stepper.engine import about, config_of, packed
 from miniapr.stepper.levels import LEVELS
 from miniapr.stepper.page import STATIC
 from miniapr.stepper.play import Play
@@ -351,6 +352,17 @@ def test_a_whole_thought_is_pythons(shipped: Asked, bundle: miniapr.Bundle) -> N
     assert differs(shipped, roomy(bundle, "<bos> <adaptive> 8 7 3 -> 29 :"), lines) == []
 
 
+def test_the_model_with_terse_plans_thinks_in_pages_too() -> None:
+    bundle = miniapr.load("countdown-roles")
+    with node(about(bundle), SHIPPED / bundle.name / "model.safetensors") as asked:
+        lines = ["decode", "fork 4", "decode", "join stitch", "decode", "level 3"]
+        session = roomy(bundle, "<bos> <adaptive> 8 7 3 -> 29 :")
+        told = differs(asked, session, lines[:-1])
+        (*_, refused) = asked(prompt="<bos> <adaptive> 8 7 3 -> 29 :", lines=lines)
+    assert told == [] and clear(session.engine.events)
+    assert refused["error"] and "no token" in refused["said"]  # the levels are the other model's
+
+
 def test_a_level_is_solved_by_its_solution_and_by_nothing_less(shipped: Asked) -> None:
     for number, level in enumerate(LEVELS, start=1):
         states = shipped(prompt=PROMPT, lines=[f"level {number}", "hint", *level.solution])[1:]
@@ -367,6 +379,10 @@ def test_a_level_is_told_in_the_same_words(number: int, shipped: Asked, bundle: 
     play.close()
     for name in ("said", "error", "level", "levels", "history", "offers"):
         assert differences([state[name] for state in mine], [state[name] for state in its]) == [], name
+
+
+def test_every_model_that_ships_can_be_packed() -> None:
+    assert all(packed(name) for name in models())
 
 
 @pytest.mark.parametrize("weights", [b"", b"x" * 100])

@@ -30,8 +30,8 @@ BLOCKS, BLOCK_SIZE = 512, 4
 
 def config_of(config: ModelConfig) -> dict[str, Any]:
     """What the engine needs to know of a model's form. Raises ValueError for one that it does not compute."""
-    form = (config.model_type, config.rope_interleaved, config.rope_scaling, config.voices)
-    if form != ("llama", False, None, 0):
+    form = (config.model_type, config.rope_interleaved, config.rope_scaling)  # of voices, it uses none
+    if form != ("llama", False, None):
         raise ValueError(f"the engine in a page computes plain Llamas only, not {form}")
     names = (
         "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
