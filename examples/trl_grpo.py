@@ -1,8 +1,8 @@
 """The rewards and rollouts of this project in TRL's GRPOTrainer, sampled on any OpenAI-compatible server.
 
     pip install '.[trl]'
-    miniapr serve --model countdown-roles --port 8000 &
-    python examples/trl_grpo.py --server http://127.0.0.1:8000/v1 --reward relative --steps 10
+    miniapr serve --model countdown --port 8000 &
+    python examples/trl_grpo.py --server http://127.0.0.1:8000/v1 --reward thread-weaver --steps 10
 
 The model may be any whose tokenizer is in the folder and whose server takes and gives token ids (vLLM, SGLang, ours):
 then this is the way to a real model on a cluster, where TRL shards the training and the server samples.
@@ -18,28 +18,23 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
 
 from miniapr.engine.branch import Limits
-from miniapr.engine.sampling import Sampling
-from miniapr.methods.adaptive import adaptive
-from miniapr.methods.grammar import Control
-from miniapr.model.bundle import SHIPPED, Bundle, load
+from miniapr.model.bundle import SHIPPED, load
 from miniapr.remote.client import Server
 from miniapr.remote.engine import RemoteEngine
-from miniapr.tasks import roles
-from miniapr.tasks.states import State
-from miniapr.tasks.terse import Countdown
+from miniapr.train.practice import Practice, practice
 from miniapr.train.rewards import Reward, pay, read_reward
 from miniapr.train.rollouts import Rollout, Unit, Watched
 
-TASK = Countdown()
+Publish = Callable[[GRPOTrainer], None]
 
 
 def as_text(root: Unit) -> dict[str, list[Any]]:
@@ -55,37 +50,25 @@ def as_text(root: Unit) -> dict[str, list[Any]]:
 
 
 def rollouts_on(
-    engine: RemoteEngine,
-    bundle: Bundle,
-    problems: dict[str, State],
-    publish: Callable[[GRPOTrainer], None] = lambda trainer: None,
-    tokens: int = 400,
+    engine: RemoteEngine, how: Practice, problems: Sequence[Any], publish: Publish, tokens: int
 ) -> Callable[[list[str], GRPOTrainer], dict[str, list[Any]]]:
-    """TRL's ``rollout_func``: one program for each prompt that it hands over, all of them at once. ``publish`` brings
-    the policy's weights to the server. The judged trees are in the field "rollout", for the rewards."""
-    control = Control.of(bundle.tokenizer, bundle.control)
+    """TRL's ``rollout_func``: one program for each prompt that it hands over (the number of a problem), all of them at
+    once. ``publish`` brings the policy's weights to the server. The judged trees are in the field "rollout"."""
 
     def sample(prompts: list[str], trainer: GRPOTrainer) -> dict[str, list[Any]]:
         publish(trainer)
-        drawn = [Sampling(temperature=1.0, seed=trainer.state.global_step << 20 | i) for i in range(len(prompts))]
-        asked = [
-            Watched(adaptive(bundle.tokenizer.ids(prompt.split()), control, "reprefill", sampling))
-            for prompt, sampling in zip(prompts, drawn, strict=True)
+        asked = [problems[int(prompt)] for prompt in prompts]
+        seed = trainer.state.global_step << 20
+        watched = [Watched(how.think(problem, seed | i)) for i, problem in enumerate(asked)]
+        requests = [engine.submit(watch.program, Limits(tokens)) for watch in watched]
+        judged = [
+            Rollout(problem, watch.root, how.judge(problem, outcome), how.serial(problem))
+            for problem, watch, outcome in zip(asked, watched, map(engine.wait, requests), strict=True)
         ]
-        for request in [engine.submit(watched.program, Limits(tokens)) for watched in asked]:
-            engine.wait(request)
-        judged = [judge(watched.root, problems[prompt], bundle) for watched, prompt in zip(asked, prompts, strict=True)]
         texts = [as_text(rollout.root) for rollout in judged]
         return {name: [text[name] for text in texts] for name in texts[0]} | {"rollout": judged}
 
     return sample
-
-
-def judge(root: Unit, problem: State, bundle: Bundle) -> Rollout:
-    """By the task's exact verifier. In line, the teacher would have written ``serial`` tokens."""
-    answer = TASK.answer(bundle.tokenizer.decode(root.last.written), problem)
-    serial = len(roles.sequential(problem).written)
-    return Rollout(asdict(problem), root, TASK.verify(answer, problem).correct, serial)
 
 
 def as_trl(reward: Reward) -> Callable[..., list[float]]:
@@ -103,37 +86,34 @@ def trainer_for(
     engine: RemoteEngine,
     reward: Reward,
     out: Path,
-    publish: Callable[[GRPOTrainer], None],
+    publish: Publish,
+    method: str = "threadweaver",
+    tokens: int = 400,
     **options: Any,
 ) -> GRPOTrainer:
     """P-GRPO as TRL spells it: r - mean, all tokens alike, no KL. ``options``: of GRPOConfig."""
-    bundle = load(folder)
-    rng = random.Random(0)
-    problems = {TASK.prompt(p, "adaptive"): p for p in (TASK.draw(rng, "train") for _ in range(1000))}
-    config = GRPOConfig(
-        output_dir=str(out),
-        **{"scale_rewards": "none", "loss_type": "dapo", "beta": 0.0, "learning_rate": 1e-4} | options,  # type: ignore
-    )
+    bundle, dice = load(folder), random.Random(0)
+    how = practice(bundle, method, tokens=tokens)
+    problems = [how.draw(dice, "train") for _ in range(1000)]
+    given: dict[str, Any] = {"scale_rewards": "none", "loss_type": "dapo", "beta": 0.0, "learning_rate": 1e-4}
     return GRPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(folder),
+        model=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
         processing_class=PreTrainedTokenizerFast(
             tokenizer_file=str(folder / "tokenizer.json"), pad_token="<pad>", eos_token=bundle.control["eos"]
         ),
         reward_funcs=as_trl(reward),
-        rollout_func=rollouts_on(engine, bundle, problems, publish),
-        train_dataset=Dataset.from_dict({"prompt": list(problems)}),
-        args=config,
+        rollout_func=rollouts_on(engine, how, problems, publish, tokens),
+        train_dataset=Dataset.from_dict({"prompt": list(map(str, range(len(problems))))}),
+        args=GRPOConfig(output_dir=str(out), **given | options),
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--model", type=Path, default=SHIPPED / "countdown-roles", help="folder of weights and tokenizer"
-    )
+    parser.add_argument("--model", type=Path, default=SHIPPED / "countdown", help="folder of weights and tokenizer")
     parser.add_argument("--server", required=True, help="URL of an OpenAI-compatible server of this model, up to /v1")
-    parser.add_argument("--name", default="countdown-roles", help="what the server calls it")
-    parser.add_argument("--reward", type=read_reward, default="relative", help="see docs/training/rewards.md")
+    parser.add_argument("--name", default="countdown", help="what the server calls it")
+    parser.add_argument("--reward", type=read_reward, default="thread-weaver", help="see docs/training/rewards.md")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--samples", type=int, default=8, help="rollouts of a problem")
     parser.add_argument("--out", type=Path, default=Path("runs/trl"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from command_line import Run as Command
 
-from miniapr.model.bundle import load
+from miniapr.model.bundle import SHIPPED, load
 from miniapr.tasks.states import State
 from miniapr.tasks.terse import Countdown
 from miniapr.train.collect import collect, is_one_text, kept
@@ -100,6 +100,13 @@ def test_a_model_learns_from_the_folder(folder: Path) -> None:
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
     assert run.source.about["demonstrations"]["kept"] == len(Own(folder).texts)
     assert run.source.about["control"] == load(MODEL).control
+
+
+def test_a_model_can_go_on_with_its_own_answers(folder: Path) -> None:
+    """Voices and all."""
+    run = Run(TrainConfig(demonstrations=str(folder), start=str(SHIPPED / MODEL), autocast=False, batch_tokens=400))
+    assert run.model.config == load(MODEL).model.config
+    assert 0 < run.step() < 0.5  # of a model that knows nothing it is about 6
 
 
 def test_the_commands(folder: Path, tmp_path: Path, run: Command) -> None:

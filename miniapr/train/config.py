@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..model.bundle import find
 from ..model.config import ModelConfig
+from ..model.folder import read_config
 from ..tasks.countdown import Ranges
 from .data import Mixture, Spelled
 from .optim import fast_bfloat16
@@ -70,5 +72,11 @@ class TrainConfig:
             num_key_value_heads=self.heads,
             head_dim=self.hidden_size // self.heads,
             max_position_embeddings=4096,
-            voices=self.roles.voices if self.roles and self.roles.shares.path else 0,
+            voices=self._voices(),
         )
+
+    def _voices(self) -> int:
+        """Those that the demonstrations speak in; one that learns from its own keeps the ones that it has."""
+        if self.demonstrations is not None and self.start is not None:
+            return read_config(find(self.start)).voices
+        return self.roles.voices if self.roles and self.roles.shares.path else 0
