@@ -96,6 +96,7 @@ def trainer_for(
     how = practice(bundle, method, tokens=tokens)
     problems = [how.draw(dice, "train") for _ in range(1000)]
     given: dict[str, Any] = {"scale_rewards": "none", "loss_type": "dapo", "beta": 0.0, "learning_rate": 1e-4}
+    given |= {"bf16": torch.cuda.is_available(), "use_cpu": not torch.cuda.is_available(), "report_to": []}
     return GRPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
         processing_class=PreTrainedTokenizerFast(

@@ -65,7 +65,7 @@ def test_trl_trains_on_trees_sampled_on_a_server(
     engine = RemoteEngine(Server(server.url, server.service.name), bundle.tokenizer)
     published, steps, paid, dice = [], [], list[float](), random.Random(0)
     sizes = {"max_steps": 2, "num_generations": 4, "per_device_train_batch_size": 8, "logging_steps": 1}
-    quiet = {"report_to": [], "disable_tqdm": True, "save_strategy": "no", "use_cpu": True, "bf16": False}
+    quiet = {"disable_tqdm": True, "save_strategy": "no"}
 
     def reward(rollout: Rollout, step: int) -> float:
         paid.append(rollout.correct + dice.random())  # no group without variance
