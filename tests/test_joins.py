@@ -42,6 +42,18 @@ def test_reprefill_is_the_plain_prompt_of_the_same_text(backend: Operations) -> 
 
 
 @pytest.mark.parametrize("how", JOINS)
+def test_reprefill_computes_anew_what_an_inner_join_put_side_by_side(how: str) -> None:
+    """Also where its copies stand at the right positions: they were written without seeing each other."""
+    engine = make_engine()
+    root, (left, right) = tree(engine, [[1], [2, 3]])
+    inner = engine.fork(left, [[7, 8], [9]])
+    engine.decode(inner, max_tokens=2)
+    left = join(engine, left, inner, how, keep=False)
+    joined = join(engine, root, [left, right], "reprefill")
+    assert distance(joined.logits, plain_logits(small_model(), joined.history)) < 1e-10
+
+
+@pytest.mark.parametrize("how", JOINS)
 def test_f52_joining_one_branch_is_going_on_from_it(how: str) -> None:
     engine = make_engine()
     root, (only,) = tree(engine, [[1, 2]])

@@ -47,6 +47,16 @@ def test_f01_f02_a_block_that_is_named_twice_counts_twice_and_is_free_once() -> 
     p.check()
 
 
+def test_f12_what_is_not_there_cannot_be_held() -> None:
+    kv = KVCache(pool())
+    span = Span(0, View(), [1, 2])
+    kv.grow(span, 2)
+    span.written = 1
+    with pytest.raises(RuntimeError, match="only 1 of its tokens are there"):
+        kv.hold((span.whole(),))
+    assert kv.pool.refs.tolist().count(1) == 2
+
+
 def test_f09_allocation_is_all_or_nothing() -> None:
     p = pool()
     p.allocate(2)

@@ -258,6 +258,25 @@ def test_first_come_first_served_and_the_oldest_is_never_preempted_for_a_younger
     assert finished == sorted(finished)
 
 
+def test_f31_the_youngest_that_holds_blocks_gives_way() -> None:
+    engine = make_engine(num_blocks=24, block_size=2, reuse_prefixes=False)
+    for _ in range(4):
+        engine.submit(talk([1], 20))
+    step_until(engine)
+    resident: set[int] = set()
+    crowded = False
+    for event in engine.events:
+        if event.kind == "admitted":
+            resident.add(event.request)
+        elif event.kind == "preempted":
+            assert event.request == max(resident)
+            crowded |= len(resident) > 2
+            resident.remove(event.request)
+        elif event.kind == "finished":
+            resident.discard(event.request)
+    assert crowded, "control: there was somebody between the oldest and the youngest"
+
+
 def talk(prompt: list[int], tokens: int) -> Program:
     root = yield op.Start(prompt)
     yield op.Decode([root], max_tokens=tokens)

@@ -87,9 +87,7 @@ def reprefill(parent: Branch, branches: Sequence[Branch]) -> Merge:
         if piece.span.weave or piece.span.voice != parent.span.voice:
             break
         view += (ready,)
-        kept += len(ready)
-        if len(ready) < len(piece):
-            break
+        kept += len(ready)  # of what is there in part, the next stands on more than the view has: it ends the loop
     text = [token for branch in branches for piece in branch.own for token in piece.tokens]
     known = sum(min(piece.stop, piece.span.written) - piece.start for b in branches for piece in b.own)
     return Merge(view, parent.position + kept, tuple(text[kept:]), again=known - kept)

@@ -41,7 +41,8 @@ def load(name: str | Path = "countdown", dtype: torch.dtype = torch.float32, dev
     path = find(str(name))
     label = path.resolve().name if path == Path(name) else str(name)  # by a known name: that one
     if path.suffix == ".gguf":
-        model, tokenizer = load_checkpoint(path, dtype, device), read_tokenizer(GGUF(path))
+        file = GGUF(path)
+        model, tokenizer = load_checkpoint(file, dtype, device), read_tokenizer(file)
     else:
         model, tokenizer = load_checkpoint(path, dtype, device), Tokenizer.load(path)
     if len(tokenizer) > model.config.vocab_size:

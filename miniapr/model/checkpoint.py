@@ -66,17 +66,18 @@ def save(model: Decoder, folder: str | Path, dtype: torch.dtype | None = None) -
 
 
 def load(
-    path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", pack: bool | None = None
+    path: str | Path | GGUF, dtype: torch.dtype = torch.float32, device: str = "cpu", pack: bool | None = None
 ) -> Decoder:
-    """Read a decoder from a Hugging Face folder or a GGUF file.
+    """Read a decoder from a Hugging Face folder or a GGUF file, whose table may have been read already.
 
     ``pack`` lays the weights out for steps of few rows (``Decoder.pack``); None: where the C++ kernels can use it.
     Raises ValueError naming the file or the tensor that does not fit.
     """
-    path = Path(path)
-    if path.suffix == ".gguf":
-        file = GGUF(path)
-        config, tensors = file.config(), file.tensors()
+    if not isinstance(path, GGUF):
+        path = Path(path)
+        path = GGUF(path) if path.suffix == ".gguf" else path
+    if isinstance(path, GGUF):
+        config, tensors, path = path.config(), path.tensors(), path.path
         translate = families.gguf(config)
     else:
         config, tensors = read_config(path), stored(path)
