@@ -17,7 +17,7 @@ from browser import Seen, chromium
 
 import miniapr
 from miniapr.stepper import Session, Trace
-from miniapr.stepper.engine import as_script, packed, speaker
+from miniapr.stepper.engine import as_script, for_runs, packed, speaker
 from miniapr.stepper.page import WHERE, page
 
 
@@ -67,7 +67,7 @@ def do(place: Any, line: str, said: str) -> None:
 
 
 def test_another_problem_another_width_fork_decode_join_undo(opened: Open, trace: Trace) -> None:
-    place = opened(trace.to_html())
+    place = opened(trace.to_html(engine=for_runs(trace.runs)))
     begin(place)
     assert place.locator(".tryout dl.counters dd").nth(1).inner_text() == "21"  # where the recorded run began
     place.get_by_label("Target").fill("24")
@@ -90,7 +90,7 @@ def test_another_problem_another_width_fork_decode_join_undo(opened: Open, trace
 
 
 def test_a_problem_that_the_model_was_not_trained_on_is_told(opened: Open, trace: Trace) -> None:
-    place = opened(trace.to_html())
+    place = opened(trace.to_html(engine=for_runs(trace.runs)))
     begin(place)
     for numbers, target, why in (("1 2", "3", "three numbers of 1 to 20"), ("1 2 3", "x", "targets of 1 to 100")):
         place.get_by_label("Numbers").fill(numbers)
@@ -101,7 +101,7 @@ def test_a_problem_that_the_model_was_not_trained_on_is_told(opened: Open, trace
 
 def test_in_a_sandboxed_frame(opened: Open, trace: Trace) -> None:
     """No history, no storage, no fetch, and an origin that is nobody's."""
-    inner = html.escape(trace.to_html())
+    inner = html.escape(trace.to_html(engine=for_runs(trace.runs)))
     outer = opened(f'<!doctype html><iframe sandbox="allow-scripts" srcdoc="{inner}" width=900 height=800></iframe>')
     place = outer.frame_locator("iframe")
     begin(place)
@@ -128,7 +128,7 @@ def test_a_frame_of_a_site_loads_the_engine_that_lies_beside(
     sandbox: str, browser: Any, trace: Trace, tmp_path: Path
 ) -> None:
     (tmp_path / "engine.js").write_text(as_script(), encoding="utf-8")
-    text = trace.to_html(alive=False)
+    text = trace.to_html()
     assert WHERE.format("") in text
     inner = html.escape(text.replace(WHERE.format(""), WHERE.format("engine.js")))
     frame = f'<iframe {sandbox} srcdoc="{inner}" width=900 height=800></iframe>'
@@ -172,14 +172,14 @@ def test_with_a_broken_engine_the_recorded_run_stays_and_says_so(
 
 
 def test_an_engine_that_is_not_there_is_told(opened: Open, trace: Trace) -> None:
-    text = trace.to_html(alive=False).replace(WHERE.format(""), WHERE.format("nowhere.js"))
+    text = trace.to_html().replace(WHERE.format(""), WHERE.format("nowhere.js"))
     place = opened(text, expect="ERR_FILE_NOT_FOUND")
     place.get_by_role("button", name="Try it yourself").click()
     place.locator(".alive.note", has_text="its file is not there").wait_for()
 
 
 def test_where_no_engine_is_offered_there_is_no_button(opened: Open, trace: Trace) -> None:
-    assert opened(trace.to_html(alive=False)).get_by_role("button", name="Try it yourself").count() == 0
+    assert opened(trace.to_html()).get_by_role("button", name="Try it yourself").count() == 0
 
 
 def test_the_engine_is_that_of_the_model_that_wrote_the_run(trace: Trace) -> None:
@@ -190,7 +190,9 @@ def test_the_engine_is_that_of_the_model_that_wrote_the_run(trace: Trace) -> Non
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
 def test_it_fits_and_can_be_read(opened: Open, trace: Trace, width: int, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-playwright-python")
-    place = opened(trace.to_html(), viewport={"width": width, "height": 900}, color_scheme=scheme)
+    place = opened(
+        trace.to_html(engine=for_runs(trace.runs)), viewport={"width": width, "height": 900}, color_scheme=scheme
+    )
     begin(place)
     do(place, "fork 3", "Branches 1, 2 and 3")
     assert place.evaluate("document.documentElement.scrollWidth <= innerWidth")

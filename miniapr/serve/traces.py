@@ -84,4 +84,4 @@ class Traces:
 
     def page(self, name: str, engine: Engine) -> str:
         """Raises KeyError for one that is not kept, ValueError where there is nothing to draw (yet)."""
-        return Trace.of(engine, name, self._kept[name].events[:]).to_html(alive=False)
+        return Trace.of(engine, name, self._kept[name].events[:]).to_html()

@@ -16,6 +16,7 @@ from ..interrupt import Interrupt
 from ..model.bundle import Bundle, load
 from ..model.checkpoint import DTYPES
 from ..players.game import beyond
+from ..stepper.engine import for_runs
 from ..stepper.trace import Trace
 from ..tasks.countdown import Problem, Ranges, draw
 from .report import Report
@@ -56,7 +57,8 @@ def compare(args: argparse.Namespace) -> int:
         finally:  # what led to an error is just what one wants to look at
             _write(args, run)
         if args.html and not report.interrupted:
-            run.side_by_side(interrupt).to_html(args.html)
+            trace = run.side_by_side(interrupt)
+            trace.to_html(args.html, engine=for_runs(trace.runs))
             _wrote(args.html)
         _show(args, report)
     return INTERRUPTED if report.interrupted and interrupt.requested else 0

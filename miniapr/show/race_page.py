@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 from ..methods.race import Row
-from ..stepper.engine import packed, speaker
+from ..stepper.engine import for_runs
 from ..stepper.page import document
 from ..stepper.trace import Trace
 from .race_plot import plot
@@ -37,9 +37,8 @@ def page(rows: Sequence[Row], traces: Mapping[str, Trace], title: str, note: str
     said = "Share right against the critical path, and against all decoded tokens; the table above has the numbers."
     before = f"<div class=wide tabindex=0><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     before += f'<figure><img alt="{said}" src="{source}"></figure><p>{html.escape(note)}</p>'
-    model = speaker(run for trace in traces.values() for run in trace.runs)
     data = {name: trace.data for name, trace in traces.items()}
-    return document(title, data, before, engine=packed(model) if model else "")
+    return document(title, data, before, engine=for_runs(run for trace in traces.values() for run in trace.runs))
 
 
 def _cells(row: Row) -> str:

@@ -22,6 +22,7 @@ from ..methods.play import play
 from ..methods.race import Entry, entry
 from ..model.bundle import Bundle
 from ..players import Game, game_of
+from ..stepper.engine import for_runs
 from ..stepper.trace import Trace
 from .command import INTERRUPTED, check_outputs, set_threads
 from .setting import add_common, add_problem, engine_of, known_methods, problem_for, with_model, with_width
@@ -85,7 +86,7 @@ def _write(args: argparse.Namespace, trace: Trace) -> None:
     if args.trace:
         trace.save(args.trace)
     if args.html:
-        trace.to_html(args.html)
+        trace.to_html(args.html, engine=for_runs(trace.runs))
 
 
 def as_dict(chosen: Entry, game: Game, problem: Any, outcome: Outcome) -> dict[str, Any]:

@@ -83,17 +83,14 @@ class Trace:
             raise ValueError(f"{path}: {error}") from error
 
     @overload
-    def to_html(self, path: None = None, step: int | None = None, alive: bool = True) -> str: ...
+    def to_html(self, path: None = None, step: int | None = None, engine: str = "") -> str: ...
     @overload
-    def to_html(self, path: str | Path, step: int | None = None, alive: bool = True) -> None: ...
-    def to_html(self, path: str | Path | None = None, step: int | None = None, alive: bool = True) -> str | None:
+    def to_html(self, path: str | Path, step: int | None = None, engine: str = "") -> None: ...
+    def to_html(self, path: str | Path | None = None, step: int | None = None, engine: str = "") -> str | None:
         """One page that needs no network, opened at ``step`` (counted from 0; None: the beginning). Written to
-        ``path``; without one, returned: a notebook would print whatever is returned. ``alive``: of a model that ships,
-        with that model and an engine in it, to try for oneself (2.5 MB more)."""
-        from .engine import packed, speaker  # with the levels, which are made of sessions, and so of traces
-
-        name = speaker(self.runs) if alive else None
-        text = page(self.data, step, packed(name) if name else "")
+        ``path``; without one, returned: a notebook would print whatever is returned. ``engine``: what a page needs to
+        think by itself, ``miniapr.stepper.engine.for_runs(trace.runs)`` (2.5 MB more)."""
+        text = page(self.data, step, engine)
         if path is None:
             return text
         Path(path).write_text(text, encoding="utf-8")
@@ -102,7 +99,7 @@ class Trace:
     def _repr_html_(self) -> str:
         """For notebooks: a frame of its own, which also survives the export of a notebook to a page."""
         return (
-            f'<iframe srcdoc="{html.escape(self.to_html(alive=False))}" title="miniapr stepper" loading="lazy" '
+            f'<iframe srcdoc="{html.escape(self.to_html())}" title="miniapr stepper" loading="lazy" '
             f'style="width: 100%; height: {HEIGHT}px; border: 0"></iframe>'
         )
 
