@@ -22,7 +22,7 @@ from test_alive_browser import served
 
 import miniapr
 from miniapr.stepper import Session
-from miniapr.stepper.engine import as_script
+from miniapr.stepper.engine import as_script, packed
 
 ROUNDS = 7
 MEASURE = """async (rounds) => {
@@ -50,7 +50,7 @@ MEASURE = """async (rounds) => {
 
 def engine(browser: Any, folder: Path) -> None:
     with Session(miniapr.load()) as session:
-        session.trace.to_html(folder / "run.html")
+        session.trace.to_html(folder / "run.html", engine=packed())
     page = browser.new_page()
     page.goto((folder / "run.html").as_uri())
     found = page.evaluate(MEASURE, ROUNDS)
