@@ -72,7 +72,7 @@ def test_the_smallest_case_of_every_kernel(cuda: Cuda, dtype: torch.dtype) -> No
     gated = x[:, :72] / (1 + torch.exp(-x[:, :72]))  # [3, 72]
     torch.testing.assert_close(cuda.normed(x, Norm(scale, 1e-6)), x, rtol=0, atol=1e-2)
     torch.testing.assert_close(cuda.silu_gate(x), gated, rtol=0, atol=1e-2)
-    # Nothing with products: cuBLAS's kernels write in ways that initcheck does not see and racecheck does not survive.
+    # Nothing with products: with cuBLAS's kernels among them initcheck and racecheck failed, where memcheck did not.
     others = ("copy_blocks", "shift_keys", "copy_and_shift", "rope")
     assert dtype != torch.float32 or all(row.ok for row in kernels.check(cuda, others).rows)  # it does all types
 

@@ -6,7 +6,7 @@ A step is one token, and what it leaves is written behind it. So a line of thoug
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
         "chain": Role(asks("chain"), lambda problem, text: task.answer(text, problem), end),
         "step": Role(asks("chain"), reading.state, end | labels),
         "propose": Role(asks("propose"), proposals, end),
-        "value": Role(asks("value"), lambda problem, text: next(map(VALUES.__getitem__, _verdicts(text)), 0.0), end),
+        "value": Role(asks("value"), lambda problem, text: VALUES.get(task.verdict(text) or "", 0.0), end),
         "adaptive": Role(asks("adaptive"), lambda problem, text: task.answer(text, problem), control.ends),
         **_calls(task, ids, end),
         **_together(task, ids, control),
@@ -167,10 +167,6 @@ def _together(task: Countdown, ids: Callable[[Sequence[str]], list[int]], contro
         "summary": last,
         "finish": last,
     }
-
-
-def _verdicts(text: str) -> Iterator[str]:
-    return (word for word in reversed(text.split()) if word in VALUES)
 
 
 @dataclass(frozen=True)

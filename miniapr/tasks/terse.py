@@ -11,7 +11,7 @@ from .countdown import Problem, Ranges, draw, verify
 from .states import State
 from .task import Split, Verdict
 from .vocabulary import HIT
-from .words import CONTROL, LABELS
+from .words import CONTROL, LABELS, LIKELY, NEVER, SURE
 
 ENDS = (CONTROL["eos"], CONTROL["thread_end"])
 ROLES = ("chain", "value", "propose", "sequential", "adaptive", "child", "parent", "path", "worker")
@@ -63,6 +63,10 @@ class Countdown:
 
     def answer_by(self, path: Sequence[str], problem: State) -> str | None:
         return states.expression(path, problem.numbers)
+
+    def verdict(self, text: str) -> str | None:
+        """What ``value`` came to: the last of sure, likely and never."""
+        return next((word for word in reversed(text.split()) if word in (SURE, LIKELY, NEVER)), None)
 
     def message(self, text: str, *above: str) -> str:
         """What a parent hears of a child that wrote ``text``. ``above``: steps that led to where it began."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from .roles import Teacher, chained, ending, lines, prompt
 from .states import Path, State, steps
 from .trace import Trace, Words
-from .vocabulary import MISS
+from .vocabulary import HIT, MISS
 from .words import CONTROL
 
 EOS, END = CONTROL["eos"], CONTROL["thread_end"]
@@ -71,7 +71,7 @@ def team(state: State, width: int, slot: int, rng: random.Random) -> Trace:
                 worker.next = _say(found, first or free, answer, rng)
                 begun |= {word for word in worker.next[:1] if word in found}
             worker.written.append(worker.next.pop(0))
-            if worker.ended and len(worker.written) > 1 and not said:
+            if worker.ended and not said:
                 said = _answer(worker.written)
         taken, answer = taken | begun, said
     threads = [Trace(seed(worker.number), tuple(worker.written)) for worker in workers]
@@ -88,6 +88,5 @@ def _say(found: dict[str, State], free: list[str], answer: Words, rng: random.Ra
 
 
 def _answer(written: list[str]) -> Words:
-    """The steps between the last hit and the end; none if there was no hit."""
-    hits = [i for i, word in enumerate(written) if word == ending(())[0]]
-    return tuple(written[hits[-1] + 1 : -1]) if hits else ()
+    """The steps between a hit and the end; none if there was no hit."""
+    return tuple(written[written.index(HIT) + 1 : -1]) if HIT in written else ()

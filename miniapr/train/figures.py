@@ -31,7 +31,7 @@ from ..tasks.states import Deck, State
 from ..tasks.task import Split
 from ..tasks.terse import Countdown
 from ..tasks.vocabulary import MISS, Vocabulary
-from ..tasks.words import CONTROL, LIKELY, NEVER, SURE, build_tokenizer
+from ..tasks.words import CONTROL, NEVER, build_tokenizer
 from .shares import quotient, share
 from .sorting_figures import sorting_figures
 
@@ -122,12 +122,12 @@ class Examined:
             said = self.greedy([self.ask(state, "value") for state in asked])
             hopeful = [states.value(state) != "never" for state in asked]
             report[f"{count} numbers"] = {
-                "right": share([_verdict(t) == states.value(s) for t, s in zip(said, asked, strict=True)]),
+                "right": share([self.task.verdict(t) == states.value(s) for t, s in zip(said, asked, strict=True)]),
                 "never, of those that can": share(
-                    [_verdict(t) == NEVER for t, h in zip(said, hopeful, strict=True) if h]
+                    [self.task.verdict(t) == NEVER for t, h in zip(said, hopeful, strict=True) if h]
                 ),
                 "never, of those that cannot": share(
-                    [_verdict(t) == NEVER for t, h in zip(said, hopeful, strict=True) if not h]
+                    [self.task.verdict(t) == NEVER for t, h in zip(said, hopeful, strict=True) if not h]
                 ),
             }
         return report
@@ -162,10 +162,6 @@ class Examined:
         (last,) = yield Decode([root], until=(END,), max_tokens=20)
         told = [(text != MISS) == bool(states.paths(legal[step])) for step, text in zip(named, heard, strict=True)]
         return last.text, told
-
-
-def _verdict(text: str) -> str | None:
-    return next((word for word in reversed(text.split()) if word in (SURE, LIKELY, NEVER)), None)
 
 
 def drawn(count: int, split: Split, seed: int, ranges: Ranges) -> list[State]:

@@ -11,13 +11,21 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed
 from torch import Tensor, nn
 
+
+class Sliced(Protocol):
+    """A list, a range, a batch: what can be cut."""
+
+    def __getitem__(self, which: slice, /) -> Any: ...
+
+
 T = TypeVar("T")
+S = TypeVar("S", bound=Sliced)
 
 
 @dataclass(frozen=True)
@@ -32,9 +40,10 @@ class Team:
         """Whether it is the one that speaks and writes files."""
         return self.rank == 0
 
-    def share(self, items: Sequence[T]) -> list[T]:
+    def share(self, items: S) -> S:
         """What this one computes. Of items sorted by length all get as much; of few items the last may get none."""
-        return list(items[self.rank :: self.size])
+        mine: S = items[self.rank :: self.size]
+        return mine
 
     def add(self, tensors: Iterable[Tensor]) -> None:
         """Each tensor becomes the sum of all processes' ones, in place."""

@@ -43,14 +43,13 @@ class Unit(TextTree):
     then: Unit | None = None
     finish: str = ""
     places: tuple[Place, ...] = field(default=(), compare=False, repr=False)
+    after: Place | None = field(default=None, compare=False, repr=False)
 
     @property
     def bare(self) -> Unit:
         """The same as plain data, without where it stands: all that a reward looks at."""
         threads, then = tuple(thread.bare for thread in self.threads), self.then and self.then.bare
         return replace(self, threads=threads, then=then, places=(), after=None)
-
-    after: Place | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class Run:
             self._batches = next(self._chunks)
         batch = self._batches[progress.batch]
         loss = torch.zeros((), device=config.device)
-        mine = batch[self.team.rank :: self.team.size]
+        mine = self.team.share(batch)
         if len(mine):
             total = float(batch.weights[:, 1:].sum())
             with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.autocast):
