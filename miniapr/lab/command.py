@@ -6,7 +6,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from .conduct import QUICK, Size, conduct
+from .arms import Size
+from .conduct import QUICK, conduct
 from .report import paragraph, table
 from .table import EXPERIMENTS
 

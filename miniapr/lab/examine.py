@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ..train.practice import Practice
+from ..model.bundle import Bundle
+from ..train.practice import Practice, practice
 from ..train.rollouts import Rollout
 from ..train.sampler import Sampler
 from ..train.shares import share
+from .experiment import Found
 
 AT_ONCE = 200  # problems in the engine together
 
 
-def examine(sampler: Sampler, kinds: Mapping[str, Practice], count: int, seed: int = 0) -> dict[str, Any]:
-    """One rollout of each of ``count`` problems of the split "pairs", by kind: the same ones for every model."""
-    report = {}
-    for kind, practice in kinds.items():
-        dice = random.Random(f"lab {kind}")
-        problems = [practice.draw(dice, "pairs") for _ in range(count)]
-        rollouts = []
-        for begin in range(0, count, AT_ONCE):
-            rollouts += sampler.roll(practice, problems[begin : begin + AT_ONCE], 1, seed)
-        report[kind] = figures(rollouts)
-    return report
+def easy_and_hard(bundle: Bundle) -> dict[str, Practice]:
+    """Problems of two numbers and of three."""
+    return {"easy": practice(bundle, counts=(2,)), "hard": practice(bundle, counts=(3,))}
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One rollout of each problem of the split "pairs", by kind: the same ones for every model."""
+
+    kinds: Callable[[Bundle], Mapping[str, Practice]] = easy_and_hard
+
+    def __call__(self, bundle: Bundle, count: int) -> Found:
+        sampler, found = Sampler(bundle.model, bundle.tokenizer), {}
+        for kind, practised in self.kinds(bundle).items():
+            dice = random.Random(f"lab {kind}")
+            problems = [practised.draw(dice, "pairs") for _ in range(count)]
+            rollouts = []
+            for begin in range(0, count, AT_ONCE):
+                rollouts += sampler.roll(practised, problems[begin : begin + AT_ONCE], 1)
+            found[kind] = figures(rollouts)
+        return found
 
 
 def figures(rollouts: Sequence[Rollout]) -> dict[str, Any]:

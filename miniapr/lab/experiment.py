@@ -1,29 +1,21 @@
-"""What an experiment is: arms that differ in one thing, from the same start, and aims that figures meet or miss."""
+"""What an experiment is: arms that are examined alike, and aims that figures meet or miss."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ..model.bundle import Bundle
-from ..train.practice import Practice, practice
+from .arms import Arm
 
-Kinds = Callable[[Bundle], Mapping[str, Practice]]
+if TYPE_CHECKING:
+    from .report import Report
 
-
-def easy_and_hard(bundle: Bundle) -> dict[str, Practice]:
-    """Problems of two numbers and of three."""
-    return {"easy": practice(bundle, counts=(2,)), "hard": practice(bundle, counts=(3,))}
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way of training. ``options``: of ``RLConfig``, beside start and seed."""
-
-    name: str
-    options: Mapping[str, Any]
-    start: str = "coin"
+# Figures by kind of problem: numbers, or what ``share`` and ``quotient`` give; None where there is nothing to tell.
+Found = dict[str, dict[str, Any]]
+# Of a model and a number of held-out problems.
+Examine = Callable[[Bundle, int], Found]
 
 
 @dataclass(frozen=True)
@@ -31,28 +23,48 @@ class Aim:
     """What ought to come out, if what is claimed holds here.
 
     says    in words
-    value   from the figures of the experiment (see ``Report``); None: they do not tell
+    value   from the figures of the experiment; None or NaN: they do not tell
     least   the value must reach it
     """
 
     says: str
-    value: Callable[[Any], float | None]
+    value: Callable[[Report], float | None]
     least: float
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """name    as the command has it
-    claim   what is said in the field, and by whom
-    arms    what is compared
-    aims    what ought to come out
-    steps   of every arm
-    kinds   of problems that are examined, before and after
+    """name     as the command has it
+    claim    what is said in the field, and by whom
+    arms     what is compared, each way of making a model with each seed
+    examine  how: the same for all, and it can be pickled
+    aims     what ought to come out
     """
 
     name: str
     claim: str
     arms: tuple[Arm, ...]
+    examine: Examine
     aims: tuple[Aim, ...]
-    steps: int = 40
-    kinds: Kinds = field(default=easy_and_hard)
+
+    @property
+    def levels(self) -> list[list[Arm]]:
+        """Arms and what they begin with, in the order in which they can be made: each level from those before."""
+        levels: list[list[Arm]] = []
+        waiting: dict[str, Arm] = {}
+        for arm in self.arms:
+            one: Arm | None = arm
+            while one:
+                waiting.setdefault(one.name, one)
+                one = one.begin
+        while waiting:
+            ready = [arm for arm in waiting.values() if not (arm.begin and arm.begin.name in waiting)]
+            levels.append(ready)
+            for arm in ready:
+                del waiting[arm.name]
+        return levels
+
+
+def seeds(arm: Arm, count: int) -> range:
+    """Those with which an arm is made: one where they make no difference."""
+    return range(count if arm.seeded else 1)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from ..train.advantages import Objective
-from .experiment import Aim, Arm, Experiment
+from .arms import Reinforced
+from .examine import Sampled
+from .experiment import Aim, Experiment
+from .starts import COIN
 
 COUNTS = {"counts": (2, 3, 3, 3)}
 LITTLE = {"reward": "ratio:rho=0.02", **COUNTS}
@@ -15,22 +18,24 @@ GAMES = Experiment(
     "without being right; and division by the group's standard deviation blows the smallest bonus up to full size in "
     "every group that is all right, which is why P-GRPO (ThreadWeaver, arXiv 2512.07843) leaves it out.",
     (
-        Arm("count-threads", {"reward": "count-threads", **COUNTS}),
-        Arm("used-structure", {"reward": "used-structure", **COUNTS}),
-        Arm("threads-beside", {"reward": "correct-and-threads", **COUNTS}),
-        Arm("little-mean", LITTLE),
-        Arm("little-std", {**LITTLE, "objective": Objective("std")}),
+        COIN,
+        Reinforced("count-threads", {"reward": "count-threads", **COUNTS}, COIN),
+        Reinforced("used-structure", {"reward": "used-structure", **COUNTS}, COIN),
+        Reinforced("threads-beside", {"reward": "correct-and-threads", **COUNTS}, COIN),
+        Reinforced("little-mean", LITTLE, COIN),
+        Reinforced("little-std", {**LITTLE, "objective": Objective("std")}, COIN),
     ),
+    Sampled(),
     (
         Aim(
             "paid by the thread: accuracy on hard problems that is lost",
-            lambda r: r.before("coin", "hard", "right") - r.mean("count-threads", "hard", "right"),
+            lambda r: r.mean("coin", "hard", "right") - r.mean("count-threads", "hard", "right"),
             0.2,
         ),
         Aim("paid for the structure: easy problems forked", lambda r: r.mean("used-structure", "easy", "forked"), 0.9),
         Aim(
             "threads paid beside the answer, right or wrong: tokens on hard problems, after by before",
-            lambda r: r.mean("threads-beside", "hard", "tokens") / r.before("coin", "hard", "tokens"),
+            lambda r: r.mean("threads-beside", "hard", "tokens") / r.mean("coin", "hard", "tokens"),
             1.2,
         ),
         Aim(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from .experiment import Aim, Arm, Experiment
+from .arms import Reinforced
+from .examine import Sampled
+from .experiment import Aim, Experiment
 from .report import Report
+from .starts import COIN
 
 HALF = {"counts": (2, 3)}  # as many easy problems as hard ones
 MOST = {"counts": (2, 3, 3, 3)}
 
 
 def shorter(report: Report, arm: str) -> float:
-    return 1 - report.mean(arm, "hard", "critical") / report.before("coin", "hard", "critical")
+    return 1 - report.mean(arm, "hard", "critical") / report.mean("coin", "hard", "critical")
 
 
 def apart(report: Report, arm: str) -> float:
@@ -24,17 +27,19 @@ GATE = Experiment(
     "thinking is the more accurate (Parallel-R1, arXiv 2509.07980). P relative to the serial length (`relative`) makes "
     "a fork cost where it does not pay: it should tell easy problems from hard ones.",
     (
-        Arm("correct", {"reward": "correct", **HALF}),
-        Arm("ratio", {"reward": "ratio", **HALF}),
-        Arm("relative", {"reward": "relative", **HALF}),
-        Arm("relative-mostly-hard", {"reward": "relative", **MOST}),
+        COIN,
+        Reinforced("correct", {"reward": "correct", **HALF}, COIN),
+        Reinforced("ratio", {"reward": "ratio", **HALF}, COIN),
+        Reinforced("relative", {"reward": "relative", **HALF}, COIN),
+        Reinforced("relative-mostly-hard", {"reward": "relative", **MOST}, COIN),
     ),
+    Sampled(),
     (
         Aim("ratio: hard problems forked", lambda r: r.mean("ratio", "hard", "forked"), 0.8),
         Aim("ratio: their critical path, shorter by", lambda r: shorter(r, "ratio"), 0.18),
         Aim(
             "ratio: accuracy on them, after minus before",
-            lambda r: r.mean("ratio", "hard", "right") - r.before("coin", "hard", "right"),
+            lambda r: r.mean("ratio", "hard", "right") - r.mean("coin", "hard", "right"),
             -0.03,
         ),
         Aim("relative: hard problems forked", lambda r: r.mean("relative", "hard", "forked"), 0.8),
@@ -46,7 +51,7 @@ GATE = Experiment(
         ),
         Aim(
             "correct: hard problems forked, before minus after",
-            lambda r: r.before("coin", "hard", "forked") - r.mean("correct", "hard", "forked"),
+            lambda r: r.mean("coin", "hard", "forked") - r.mean("correct", "hard", "forked"),
             0.2,
         ),
     ),

@@ -6,61 +6,65 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .experiment import Experiment
-
-COLUMNS = {"right": 1, "forked": 1, "width": 0, "critical": 0, "tokens": 0}  # 1: a share, in per cent
+from .experiment import Experiment, Found
 
 
 @dataclass(frozen=True)
 class Report:
-    """starts  of each start, what it does before (see ``examine``)
-    runs       of each arm what its seeds do after, by kind of problem
-    """
+    """``runs``: of each arm what its seeds do, by kind of problem."""
 
-    starts: Mapping[str, Mapping[str, Any]]
-    runs: Mapping[str, Sequence[Mapping[str, Any]]]
+    runs: Mapping[str, Sequence[Found]]
 
-    def before(self, start: str, kind: str, figure: str) -> float:
-        """A figure of a start; NaN where it has none."""
-        return _number(self.starts[start][kind][figure])
+    def values(self, arm: str, kind: str, figure: str) -> list[float]:
+        """A figure of an arm, by seed; NaN where there is none."""
+        return [number(run.get(kind, {}).get(figure)) for run in self.runs[arm]]
 
     def mean(self, arm: str, kind: str, figure: str) -> float:
-        """A figure of an arm, the mean over its seeds; NaN where one has none."""
-        return statistics.mean(_number(run[kind][figure]) for run in self.runs[arm])
+        """The mean over seeds; NaN where one has none."""
+        return statistics.mean(self.values(arm, kind, figure))
+
+    @property
+    def figures(self) -> dict[str, bool]:
+        """All figures in order, and whether it is a share."""
+        found: dict[str, bool] = {}
+        for row in (row for runs in self.runs.values() for run in runs for row in run.values()):
+            for name, value in row.items():
+                found[name] = found.get(name, False) or (isinstance(value, dict) and "share" in value)
+        return found
 
 
-def _number(value: Any) -> float:
-    value = value["share"] if isinstance(value, dict) else value
+def number(value: Any) -> float:
+    """A figure without its interval."""
+    value = next(iter(value.values())) if isinstance(value, dict) else value
     return math.nan if value is None else float(value)
 
 
-def _cell(values: Sequence[Any], percent: bool) -> str:
-    """The mean over seeds and their range; of one run its interval over problems, if it has one."""
-    numbers = [_number(value) for value in values]
-    low, high = min(numbers), max(numbers)
+def bounds(values: Sequence[Any]) -> tuple[float, float]:
+    """The range over seeds; of one run its interval over problems, if it has one."""
     if len(values) == 1 and isinstance(values[0], dict):
-        low, high = values[0]["low"], values[0]["high"]
-    scale, digits = (100, 0) if percent else (1, 1)
-    mean, low, high = (
-        round(scale * x, digits) if math.isfinite(x) else x for x in (statistics.mean(numbers), low, high)
-    )
-    shown = [f"{x:.{digits}f}" if math.isfinite(x) else "-" for x in (mean, low, high)]
-    return shown[0] if low == high or shown[0] == "-" else f"{shown[0]} ({shown[1]}-{shown[2]})"
+        return values[0]["low"], values[0]["high"]
+    numbers = [number(value) for value in values]
+    return min(numbers), max(numbers)
+
+
+def _cell(values: Sequence[Any], percent: bool) -> str:
+    mean, (low, high) = statistics.mean(number(value) for value in values), bounds(values)
+    scale, digits = (100, 0) if percent else (1, 2 if abs(mean) < 10 else 1)
+    shown = [f"{scale * x:.{digits}f}" if math.isfinite(x) else "-" for x in (mean, low, high)]
+    return shown[0] if shown[1] == shown[2] or shown[0] == "-" else f"{shown[0]} ({shown[1]}-{shown[2]})"
 
 
 def table(report: Report) -> str:
-    """Markdown: a line for each start and arm, and each kind of problem."""
-    rows = [(f"before: {name}", [found]) for name, found in report.starts.items()]
-    rows += [(name, list(found)) for name, found in report.runs.items()]
-    head = ["", "problems", *(f"{name}, %" if share else name for name, share in COLUMNS.items()), "seeds"]
+    """Markdown: a line for each arm and each kind of problem."""
+    figures = report.figures
+    head = ["", "problems", *(f"{name}, %" if share else name for name, share in figures.items()), "seeds"]
     lines = [head, ["---"] * len(head)]
-    for name, found in rows:
-        for kind in found[0]:
-            cells = [_cell([one[kind][figure] for one in found], bool(share)) for figure, share in COLUMNS.items()]
-            lines.append([name, kind, *cells, str(len(found))])
+    for arm, runs in report.runs.items():
+        for kind in runs[0]:
+            cells = [_cell([run[kind].get(figure) for run in runs], share) for figure, share in figures.items()]
+            lines.append([arm, kind, *cells, str(len(runs))])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -7,21 +7,19 @@ or which part of the steps a plan names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import fields, replace
-from pathlib import Path
 
 from ..tasks.countdown import Ranges
 from ..tasks.roles import Teacher
 from ..train.config import TrainConfig
-from ..train.export import export
 from ..train.roles import Recipe, Shares
-from ..train.sft import train
+from .arms import Taught
 
 ALONE = Shares(**{**{field.name: 0.0 for field in fields(Shares)}, "adaptive": 1.0})
 
 # 0.38 M parameters. Three numbers of 1..12 are hard: a fork halves the critical path. Two numbers are easy: there it
 # makes the path longer. (These go up to 60: sums and products of large numbers are what is learned last.)
+RECIPE = Recipe(ALONE, ranges=Ranges(3, 1, 12, 1, 60), four=0.0, two=0.3, unsolvable=0.0)
 SMALL = TrainConfig(
     joins="stitch",
     tokens=5_000_000,
@@ -32,20 +30,16 @@ SMALL = TrainConfig(
     layers=3,
     heads=3,
     autocast=False,
-    roles=Recipe(ALONE, ranges=Ranges(3, 1, 12, 1, 60), four=0.0, two=0.3, unsolvable=0.0),
+    roles=RECIPE,
 )
-# Every thread is told, and no line is tried before the plan: forked at once, or in line to the end.
-TEACHERS = {
-    "coin": Teacher(full=1.0, narrow=0.0, tries=0, line=0.5),
-    "width": Teacher(full=1.0, narrow=1.0, tries=0),
-}
 
 
-def start(name: str, folder: Path, tokens: int = SMALL.tokens, say: Callable[[str], None] = print) -> Path:
-    """The folder of the model ``name`` of ``TEACHERS``, trained first if it is not there, from seed 0."""
-    if not (folder / "miniapr.json").exists():
-        recipe = replace(SMALL.roles or Recipe(), teacher=TEACHERS[name])
-        say(f"training {folder.name}: {tokens:,} tokens")
-        run = train(replace(SMALL, tokens=tokens, roles=recipe), folder, say=say)
-        export(run, folder, f"miniapr lab (start {name}, {tokens} tokens)")
-    return folder
+def taught(name: str, teacher: Teacher) -> Taught:
+    """A start. Every thread is told, and no line is tried before the plan."""
+    return Taught(name, replace(SMALL, roles=replace(RECIPE, teacher=teacher)))
+
+
+# Forked at once, or in line to the end.
+COIN = taught("coin", Teacher(full=1.0, narrow=0.0, tries=0, line=0.5))
+# Always forked, into a random part of the steps.
+WIDE = taught("width", Teacher(full=1.0, narrow=1.0, tries=0))

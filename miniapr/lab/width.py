@@ -16,8 +16,11 @@ from ..model.bundle import Bundle
 from ..players.choose import game_of
 from ..tasks import states
 from ..train.practice import Practice, practice
-from .experiment import Aim, Arm, Experiment
+from .arms import Reinforced
+from .examine import Sampled
+from .experiment import Aim, Experiment
 from .report import Report
+from .starts import WIDE
 
 LONGEST = 200  # tokens of a stretch
 
@@ -55,19 +58,20 @@ def free_and_forced(bundle: Bundle) -> Mapping[str, Practice]:
 
 
 def gain(report: Report, kind: str) -> float:
-    return report.mean("correct", kind, "right") - report.before("width", kind, "right")
+    return report.mean("correct", kind, "right") - report.mean("width", kind, "right")
 
 
 WIDTH = Experiment(
     "width",
     "APR (arXiv 2504.15466) found that reinforcement learning with a reward for correct answers alone makes a model "
     "spawn more threads, and that little is gained where their number is fixed.",
-    (Arm("correct", {"reward": "correct", "counts": (3,)}, "width"),),
+    (WIDE, Reinforced("correct", {"reward": "correct", "counts": (3,), "steps": 60}, WIDE)),
+    Sampled(free_and_forced),
     (
         Aim("accuracy on hard problems: after minus before", lambda r: gain(r, "hard"), 0.2),
         Aim(
             "threads of a fork, after by before",
-            lambda r: r.mean("correct", "hard", "width") / r.before("width", "hard", "width"),
+            lambda r: r.mean("correct", "hard", "width") / r.mean("width", "hard", "width"),
             1.4,
         ),
         Aim(
@@ -76,6 +80,4 @@ WIDTH = Experiment(
             0.5,
         ),
     ),
-    60,
-    free_and_forced,
 )

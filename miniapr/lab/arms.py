@@ -1,0 +1,119 @@
+"""Arms of an experiment: ways of making a model. Each is made once, in a folder of its own, and goes on if it was
+stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..show.reinforce import export as export_reinforced
+from ..train.config import TrainConfig
+from ..train.export import export
+from ..train.rl import RLConfig
+from ..train.rl import train as reinforce
+from ..train.sft import train as teach
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Size:
+    """seeds   0, 1, ... of each arm that has any
+    steps    of reinforcement, at most; None: as many as the arm has
+    tokens   of demonstrations, at most; None: as many as the arm has
+    count    held-out problems of each kind
+    """
+
+    seeds: int = 3
+    steps: int | None = None
+    tokens: int | None = None
+    count: int = 400
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where models lie: those made by demonstrations, which experiments share, and those of one experiment."""
+
+    starts: Path
+    runs: Path
+    size: Size = field(default_factory=Size)
+
+
+class Arm(Protocol):
+    """A way of making a model.
+
+    name    of the arm, and of its folder
+    seeded  whether another seed makes another model
+    begin   the arm whose model it begins with; it has been made by then
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def seeded(self) -> bool: ...
+    @property
+    def begin(self) -> Arm | None: ...
+
+    def make(self, seed: int, room: Room, say: Say) -> str:
+        """The model, made if it is not there: a name or a folder that ``load`` takes. Raises what training raises."""
+        ...
+
+
+@dataclass(frozen=True)
+class Given:
+    """A model that is there."""
+
+    name: str
+    model: str
+    seeded: bool = False
+    begin: None = None
+
+    def make(self, seed: int, room: Room, say: Say) -> str:
+        return self.model
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Trained by demonstrations. ``seeded``: one model a seed; else one for all, from the seed of ``config``."""
+
+    name: str
+    config: TrainConfig
+    seeded: bool = False
+    begin: Arm | None = None
+
+    def make(self, seed: int, room: Room, say: Say) -> str:
+        folder = room.starts / (f"{self.name}-{seed}" if self.seeded else self.name)
+        if not (folder / "miniapr.json").exists():
+            start = self.begin.make(seed, room, say) if self.begin else self.config.start
+            tokens = least(self.config.tokens, room.size.tokens)
+            config = replace(self.config, tokens=tokens, start=start, seed=seed if self.seeded else self.config.seed)
+            say(f"{tokens:,} tokens of demonstrations")
+            export(teach(config, folder, say=say), folder, f"miniapr lab ({folder.name})")
+        return str(folder)
+
+
+@dataclass(frozen=True)
+class Reinforced:
+    """Trained by reinforcement. ``options``: of ``RLConfig``, beside start and seed."""
+
+    name: str
+    options: Mapping[str, Any]
+    begin: Arm
+    seeded: bool = True
+
+    def config(self, start: str, seed: int, size: Size) -> RLConfig:
+        config = RLConfig(start, seed=seed, **self.options)
+        return replace(config, steps=least(config.steps, size.steps))
+
+    def make(self, seed: int, room: Room, say: Say) -> str:
+        folder = room.runs / f"{self.name}-{seed}"
+        if not (folder / "miniapr.json").exists():
+            config = self.config(self.begin.make(seed, room, say), seed, room.size)
+            export_reinforced(reinforce(config, folder, say=say), folder)
+        return str(folder)
+
+
+def least(own: int, most: int | None) -> int:
+    return own if most is None else min(own, most)
