@@ -17,8 +17,9 @@ from miniapr.lab import arms, conduct, starts
 from miniapr.lab.arms import Reinforced, Size, Taught
 from miniapr.lab.examine import Sampled
 from miniapr.lab.experiment import Aim, Experiment
-from miniapr.lab.report import Report, paragraph, table
+from miniapr.lab.report import Report
 from miniapr.lab.table import EXPERIMENTS
+from miniapr.lab.tell import paragraph, table
 from miniapr.train.rewards import read_reward
 
 TINY = dataclasses.replace(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from .arms import Size
 from .conduct import QUICK, conduct
-from .report import paragraph, table
 from .table import EXPERIMENTS
+from .tell import paragraph, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

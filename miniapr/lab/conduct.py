@@ -20,7 +20,8 @@ from ..show.curve import draw
 from .arms import Arm, Room, Say, Size
 from .experiment import Examine, Experiment, seeds
 from .picture import picture
-from .report import Report, paragraph, table
+from .report import Report
+from .tell import paragraph, table
 
 QUICK = Size(seeds=1, steps=10, tokens=500_000, count=100)
 

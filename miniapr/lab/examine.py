@@ -13,7 +13,7 @@ from ..train.practice import Practice, practice
 from ..train.rollouts import Rollout
 from ..train.sampler import Sampler
 from ..train.shares import share
-from .experiment import Found
+from .report import Found
 
 AT_ONCE = 200  # problems in the engine together
 

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from ..model.bundle import Bundle
 from .arms import Arm
+from .report import Found, Report
 
-if TYPE_CHECKING:
-    from .report import Report
-
-# Figures by kind of problem: numbers, or what ``share`` and ``quotient`` give; None where there is nothing to tell.
-Found = dict[str, dict[str, Any]]
 # Of a model and a number of held-out problems.
 Examine = Callable[[Bundle, int], Found]
 

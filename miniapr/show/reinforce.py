@@ -69,12 +69,14 @@ def run(args: argparse.Namespace) -> int:
         done = train(config, args.out, team=us, say=lambda text: print(text, flush=True), stop=stop)
         if us.first:
             export(done, args.out)
+            if done.progress.curve:
+                draw({"": done.progress.curve}, args.out / "curve.png", f"{config.reward}, from {done.bundle.name}")
             print(f"wrote {args.out / 'model.safetensors'} after {done.progress.step} of {config.steps} steps")
     return 0 if done.finished else INTERRUPTED
 
 
 def export(run: Run, out: Path) -> None:
-    """The model that a user loads, what it came from, the curve as JSON and as a picture."""
+    """The model that a user loads, what it came from, and the curve as JSON."""
     bundle, progress = run.bundle, run.progress
     options = {name: value for name, value in asdict(run.config).items() if value not in (None, ())}
     made: dict[str, Any] = {"by": "miniapr train rl", **options, "steps": progress.step, "sampled": progress.tokens}
@@ -82,5 +84,3 @@ def export(run: Run, out: Path) -> None:
     about = {**bundle.about, "control": bundle.control, "start": bundle.about.get("provenance"), "provenance": made}
     tokenizer = (find(run.config.start) / "tokenizer.json").read_text(encoding="utf-8")
     write_model(out, run.model, tokenizer, about, progress.curve)
-    if progress.curve:
-        draw({"": progress.curve}, out / "curve.png", f"{run.config.reward}, from {bundle.name}")

@@ -1,0 +1,44 @@
+"""A report as a table, and what was aimed at beside what came."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from .experiment import Experiment
+from .report import Report, bounds, number
+
+
+def _cell(values: Sequence[Any], percent: bool) -> str:
+    mean, (low, high) = statistics.mean(number(value) for value in values), bounds(values)
+    scale, digits = (100, 0) if percent else (1, 2 if abs(mean) < 10 else 1)
+    shown = [f"{scale * x:.{digits}f}" if math.isfinite(x) else "-" for x in (mean, low, high)]
+    return shown[0] if shown[1] == shown[2] or shown[0] == "-" else f"{shown[0]} ({shown[1]}-{shown[2]})"
+
+
+def table(report: Report) -> str:
+    """Markdown: a line for each arm and each kind of problem."""
+    figures = report.figures
+    head = ["", "problems", *(f"{name}, %" if share else name for name, share in figures.items()), "seeds"]
+    lines = [head, ["---"] * len(head)]
+    for arm, runs in report.runs.items():
+        for kind in runs[0]:
+            cells = [_cell([run[kind].get(figure) for run in runs], share) for figure, share in figures.items()]
+            lines.append([arm, kind, *cells, str(len(runs))])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def paragraph(experiment: Experiment, report: Report) -> str:
+    """What is claimed, then each aim with what came out."""
+    lines = [experiment.claim, ""]
+    for aim in experiment.aims:
+        value = aim.value(report)
+        if value is None or not math.isfinite(value):
+            lines.append(f"- {aim.says}: the runs do not tell")
+            continue
+        lines.append(
+            f"- {aim.says}: {value:.0%}, aimed at {aim.least:.0%} or more: {'met' if value >= aim.least else 'missed'}"
+        )
+    return "\n".join(lines)
