@@ -28,6 +28,10 @@ CHAPTERS = (
     "Join by prefilling again",
     "Join by stitching",
     "What can go wrong",
+    "Ways to think",
+    "Search",
+    "Thoughts that see each other",
+    "Children with a context of their own",
 )
 MARK = re.compile(r"\s*# <(/?)(solution|stub)>\s*")
 COMMENT = re.compile(r"(\s*)#(?: (.*))?")
