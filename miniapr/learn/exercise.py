@@ -32,6 +32,9 @@ CHAPTERS = (
     "Search",
     "Thoughts that see each other",
     "Children with a context of their own",
+    "Teaching it",
+    "Rewarding it",
+    "To real engines",
 )
 MARK = re.compile(r"\s*# <(/?)(solution|stub)>\s*")
 COMMENT = re.compile(r"(\s*)#(?: (.*))?")
