@@ -15,7 +15,7 @@ from ..train.sampler import Sampler
 from ..train.shares import share
 from .report import Found
 
-AT_ONCE = 200  # problems in the engine together
+AT_ONCE = 200  # rollouts in the engine together
 
 
 def easy_and_hard(bundle: Bundle) -> dict[str, Practice]:
@@ -25,20 +25,31 @@ def easy_and_hard(bundle: Bundle) -> dict[str, Practice]:
 
 @dataclass(frozen=True)
 class Sampled:
-    """One rollout of each problem of the split "pairs", by kind: the same ones for every model."""
+    """Problems of the split "pairs", by kind: the same ones for every model. One rollout of each; where there are
+    several, a quarter of the problems."""
 
     kinds: Callable[[Bundle], Mapping[str, Practice]] = easy_and_hard
+    samples: int = 1
 
     def __call__(self, bundle: Bundle, count: int) -> Found:
         sampler, found = Sampler(bundle.model, bundle.tokenizer), {}
+        count = count if self.samples == 1 else max(1, count // 4)
+        at_once = max(1, AT_ONCE // self.samples)
         for kind, practised in self.kinds(bundle).items():
-            dice = random.Random(f"lab {kind}")
+            dice = random.Random("lab")  # kinds differ in what is done, where they can
             problems = [practised.draw(dice, "pairs") for _ in range(count)]
             rollouts = []
-            for begin in range(0, count, AT_ONCE):
-                rollouts += sampler.roll(practised, problems[begin : begin + AT_ONCE], 1)
+            for begin in range(0, count, at_once):
+                rollouts += sampler.roll(practised, problems[begin : begin + at_once], self.samples)
             found[kind] = figures(rollouts)
+            if self.samples > 1:
+                groups = batched([rollout.correct for rollout in rollouts], self.samples)
+                found[kind][f"one of {self.samples}"] = share([any(group) for group in groups])
         return found
+
+
+def batched(values: Sequence[bool], size: int) -> list[Sequence[bool]]:
+    return [values[begin : begin + size] for begin in range(0, len(values), size)]
 
 
 def figures(rollouts: Sequence[Rollout]) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from .clock import CLOCK
+from .depth import DEPTH
 from .experiment import Experiment
 from .games import GAMES
 from .gate import GATE
 from .width import WIDTH
+from .window import WINDOW
 
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (GATE, WIDTH, GAMES)}
+ALL = (GATE, WIDTH, GAMES, WINDOW, CLOCK, DEPTH)
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in ALL}

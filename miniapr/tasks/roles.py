@@ -47,6 +47,8 @@ class Teacher:
     partial   of the parents, how many hear of a random part of the children only, in any order
     tries     lines of a problem before its plan (never of a thread's); None: as ``IN_LINE`` has it
     line      of the problems that might be forked, how many are told in line to the end: by a coin that nobody sees
+    forks     numbers of the largest problems that are forked; of larger ones every line is told
+    shuffled  of the plans, how many name their steps in any order
     """
 
     insight: float = 0.9
@@ -58,6 +60,8 @@ class Teacher:
     partial: float = 0.5
     tries: int | None = None
     line: float = 0.0
+    forks: int = 4
+    shuffled: float = 0.0
 
 
 def prompt(state: State, role: str) -> Words:
@@ -133,7 +137,7 @@ def parent(state: State, teacher: Teacher, rng: random.Random) -> Trace:
 def adaptive(state: State, teacher: Teacher, rng: random.Random) -> Trace:
     """Try in line, then fork: nested as deep as the state has numbers to spare."""
     tries = IN_LINE.get(len(state.numbers)) if teacher.tries is None else teacher.tries
-    if teacher.line and rng.random() < teacher.line:
+    if len(state.numbers) > teacher.forks or (teacher.line and rng.random() < teacher.line):
         tries = None
     return _think(Trace(prompt(state, "adaptive"), ()), state, (), tries, teacher, rng)[0]
 
@@ -160,6 +164,8 @@ def _think(
         return Trace(begun.given, (*written, *ending(None if path is None else (*above, *path)), end)), path
     if rng.random() < teacher.narrow:
         planned = _part(planned, rng.randint(1, len(planned)), rng)
+    if teacher.shuffled and rng.random() < teacher.shuffled:
+        rng.shuffle(planned)
     threads, won = [], []
     for word in _kept(planned, found, teacher, rng):
         seed = Trace((CONTROL["thread"], word), _left(found[word]))

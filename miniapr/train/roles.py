@@ -49,6 +49,7 @@ class Recipe:
 
     four   of the problems, how many have four numbers: a quarter of that in ``adaptive``, where they are long, twice as
            many in ``child`` and ``parent``, which are made for them
+    four_in_line  of the problems of ``sequential``, how many have four: texts of up to 2,300 tokens
     two    how many have two; the others have three. To tell a hit is learned last, and two numbers show little else:
            so these are up to ``two_high`` times as large, with targets of up to twice
     voices how many a path can have; 0: ``path`` is said in none
@@ -61,6 +62,7 @@ class Recipe:
     ranges: Ranges = field(default_factory=Ranges)
     ranges_of_four: Ranges = field(default_factory=lambda: Ranges(4, 1, 10, 1, 100))
     four: float = 0.25
+    four_in_line: float = 0.0
     two: float = 0.15
     two_high: int = 5
     unsolvable: float = 0.06
@@ -68,7 +70,7 @@ class Recipe:
     slots: tuple[int, ...] = (64, 128, 256)
 
     def __post_init__(self) -> None:
-        for name in ("four", "two", "unsolvable"):
+        for name in ("four", "four_in_line", "two", "unsolvable"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
 
@@ -112,7 +114,7 @@ class Roles:
         ranges = {"ranges": asdict(recipe.ranges)}
         if recipe.two:
             ranges["ranges_of_two"] = asdict(self.decks[2].ranges)
-        if recipe.four:
+        if recipe.four or recipe.four_in_line:
             ranges["ranges_of_four"] = asdict(recipe.ranges_of_four)
         return {"task": "countdown", **said, **ranges}
 
@@ -130,7 +132,7 @@ class Roles:
             "chain": lambda rng: roles.chain(self._within(rng), recipe.teacher, rng),
             "value": lambda rng: roles.value(self._worth(rng)),
             "propose": lambda rng: roles.propose(self._within(rng), recipe.teacher, rng),
-            "sequential": lambda rng: roles.sequential(self._problem(rng, four=0)),
+            "sequential": lambda rng: roles.sequential(self._problem(rng, recipe.four_in_line)),
             "adaptive": lambda rng: roles.adaptive(self._problem(rng, recipe.four / 4), recipe.teacher, rng),
             "child": self._child,
             "parent": lambda rng: roles.parent(self._called(rng), recipe.teacher, rng),
