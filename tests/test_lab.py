@@ -65,6 +65,8 @@ def test_an_experiment_runs_to_its_table_and_nothing_is_done_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size, said = Size(seeds=2, tokens=1000, count=4), list[str]()
+    part = conduct.conduct(TWO, tmp_path / "two", tmp_path / "starts", size, say=said.append, only=("tiny",))
+    assert list(part.runs) == ["tiny"] and math.isnan(part.mean("one", "easy", "forked"))
     report = conduct.conduct(TWO, tmp_path / "two", tmp_path / "starts", size, say=said.append)
     text = (tmp_path / "two" / "README.md").read_text()
     assert "aimed at 200% or more: missed" in text and "width: the runs do not tell" in text and table(report) in text
@@ -99,6 +101,7 @@ def test_the_command_lists_and_says_what_is_wrong(run: Command, tmp_path: Path) 
         (("nothing",), "no experiment"),
         (("gate", "--seeds=0"), "--seeds"),
         (("gate", "--jobs=0"), "--jobs"),
+        (("gate", "--arms", "none"), "no arm none; it has"),
     ):
         code, _, err = run("lab", *words, "--out", tmp_path)
         assert code == 2 and said in err and not list(tmp_path.iterdir())

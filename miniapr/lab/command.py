@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--starts", type=Path, help="where the models are that it begins with, or will be")
     parser.add_argument("--seeds", type=int, help=f"of each arm (default {size.seeds}, with --quick {QUICK.seeds})")
+    parser.add_argument("--arms", nargs="+", default=[], metavar="ARM", help="only these; of others what is there")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, each a process of one thread")
     parser.add_argument("--quick", action="store_true", help="a first look in minutes: too short to learn much")
 
@@ -40,6 +41,6 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"--{name} must be at least 1, is {value}")
     experiment, out = EXPERIMENTS[args.name], args.out / (args.name + ("-quick" if args.quick else ""))
     starts = args.starts or args.out / ("starts-quick" if args.quick else "starts")
-    report = conduct(experiment, out, starts, size, args.jobs, lambda text: print(text, flush=True))
+    report = conduct(experiment, out, starts, size, args.jobs, lambda text: print(text, flush=True), args.arms)
     print(f"\n{paragraph(experiment, report)}\n\n{table(report)}\n\nwritten to {out}")
     return 0

@@ -6,9 +6,9 @@ import json
 import multiprocessing
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,23 @@ class Work:
         return f"{self.arm.name}-{self.seed}"
 
 
-def conduct(experiment: Experiment, out: Path, starts: Path, size: Size, jobs: int = 1, say: Say = print) -> Report:
+def conduct(
+    experiment: Experiment,
+    out: Path,
+    starts: Path,
+    size: Size,
+    jobs: int = 1,
+    say: Say = print,
+    only: Collection[str] = (),
+) -> Report:
     """Do what is not done yet below ``out`` and say what came of it; starts lie in ``starts``. A run that was stopped
-    goes on where it was. Writes README.md (table and paragraph), figures.png and, of reinforcement, curves.png. Raises
-    what a run raises."""
+    goes on where it was. ``only``: these arms, of the others what is there already; none: all. Writes README.md (table
+    and paragraph), figures.png and, of reinforcement, curves.png. Raises what a run raises, and ValueError for no arm.
+    """
+    levels = replace(experiment, arms=chosen(experiment, only)).levels
     out.mkdir(parents=True, exist_ok=True)
     room, examined = Room(starts, out / "runs", size), {arm.name for arm in experiment.arms}
-    for level in experiment.levels:
+    for level in levels:
         works = [
             Work(arm, seed, room, out, experiment.examine if arm.name in examined else None)
             for seed in range(size.seeds)
@@ -62,7 +72,7 @@ def conduct(experiment: Experiment, out: Path, starts: Path, size: Size, jobs: i
             with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
                 for future in as_completed([pool.submit(done, work) for work in works]):
                     say(future.result())
-    runs = {arm.name: [read(out, arm, seed) for seed in seeds(arm, size.seeds)] for arm in experiment.arms}
+    runs = {arm.name: found for arm in experiment.arms if (found := results(out, arm, size.seeds))}
     report = Report({name: [one["found"] for one in found] for name, found in runs.items()})
     text = f"# {experiment.name}\n\n{paragraph(experiment, report)}\n\n{table(report)}\n"
     (out / "README.md").write_text(text, encoding="utf-8")
@@ -96,8 +106,18 @@ def curve(model: str) -> Any:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
 
 
-def read(out: Path, arm: Arm, seed: int) -> Any:
-    return json.loads((out / f"{arm.name}-{seed}.json").read_text(encoding="utf-8"))
+def chosen(experiment: Experiment, only: Collection[str]) -> tuple[Arm, ...]:
+    """Raises ValueError for the name of no arm."""
+    known = {arm.name: arm for arm in experiment.arms}
+    if unknown := set(only) - set(known):
+        raise ValueError(f"{experiment.name} has no arm {', '.join(sorted(unknown))}; it has {', '.join(known)}")
+    return tuple(known[name] for name in only) or experiment.arms
+
+
+def results(out: Path, arm: Arm, count: int) -> list[Any]:
+    """Of the seeds of an arm that were run."""
+    files = [out / f"{arm.name}-{seed}.json" for seed in seeds(arm, count)]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
 
 
 def once(file: Path, make: Callable[[], Mapping[str, Any]]) -> Any:

@@ -20,10 +20,10 @@ class Report:
 
     def values(self, arm: str, kind: str, figure: str) -> list[float]:
         """A figure of an arm, by seed; NaN where there is none."""
-        return [number(run.get(kind, {}).get(figure)) for run in self.runs[arm]]
+        return [number(run.get(kind, {}).get(figure)) for run in self.runs.get(arm, [{}])]
 
     def mean(self, arm: str, kind: str, figure: str) -> float:
-        """The mean over seeds; NaN where one has none."""
+        """The mean over seeds; NaN where one has none, or the arm was not run."""
         return statistics.mean(self.values(arm, kind, figure))
 
     @property
