@@ -346,7 +346,7 @@ assert reading < 5 < before
 # `miniapr think self-consistency` runs one of them, `miniapr race` all on the same problems.
 #
 # Here every try began at the same place, the prompt, and none learned that a sibling had failed. What if one could
-# look at half a thought, judge it, and go on from the best? Then a fork may stand anywhere: search.
+# look at half a thought, judge it, and go on from the best? Then a fork may stand anywhere: [search](10_search.ipynb).
 #
 # ## Exercises
 #
