@@ -34,6 +34,7 @@ class Experiment:
     arms     what is compared, each way of making a model with each seed
     examine  how: the same for all, and it can be pickled
     aims     what ought to come out
+    exact    what is known without a model, as Markdown; None: nothing
     """
 
     name: str
@@ -41,6 +42,7 @@ class Experiment:
     arms: tuple[Arm, ...]
     examine: Examine
     aims: tuple[Aim, ...]
+    exact: Callable[[], str] | None = None
 
     @property
     def levels(self) -> list[list[Arm]]:

@@ -6,24 +6,28 @@ from ..train.advantages import Objective
 from .arms import Reinforced
 from .examine import Sampled
 from .experiment import Aim, Experiment
+from .gate import MIXED
 from .starts import COIN
+from .tricks import tricks
 
-COUNTS = {"counts": (2, 3, 3, 3)}
-LITTLE = {"reward": "ratio:rho=0.02", **COUNTS}
+LITTLE = {"reward": "ratio:rho=0.02", **MIXED}
+HALF = 20  # steps, after which a bonus is taken away
 
 GAMES = Experiment(
     "games",
     "A reward is maximised, not what was meant by it. Paid by the thread, a model writes threads that say nothing; "
     "paid for the structure, it forks where nothing is gained; a bonus that counts for wrong answers too is had "
-    "without being right; and division by the group's standard deviation blows the smallest bonus up to full size in "
-    "every group that is all right, which is why P-GRPO (ThreadWeaver, arXiv 2512.07843) leaves it out.",
+    "without being right; a bonus that is taken away takes what it taught with it (Parallel-R1, arXiv 2509.07980); and "
+    "division by the group's standard deviation blows the smallest bonus up to full size in every group that is all "
+    "right, which is why P-GRPO (ThreadWeaver, arXiv 2512.07843) leaves it out.",
     (
         COIN,
-        Reinforced("count-threads", {"reward": "count-threads", **COUNTS}, COIN),
-        Reinforced("used-structure", {"reward": "used-structure", **COUNTS}, COIN),
-        Reinforced("threads-beside", {"reward": "correct-and-threads", **COUNTS}, COIN),
+        Reinforced("count-threads", {"reward": "count-threads", **MIXED}, COIN),
+        Reinforced("used-structure", {"reward": "used-structure", **MIXED}, COIN),
+        Reinforced("threads-beside", {"reward": "correct-and-threads", **MIXED}, COIN),
         Reinforced("little-mean", LITTLE, COIN),
         Reinforced("little-std", {**LITTLE, "objective": Objective("std")}, COIN),
+        Reinforced("bonus-stops", {"reward": f"parallel-r1:until={HALF}", **MIXED}, COIN),
     ),
     Sampled(),
     (
@@ -43,5 +47,11 @@ GAMES = Experiment(
             lambda r: r.mean("little-std", "hard", "forked") - r.mean("little-mean", "hard", "forked"),
             0.2,
         ),
+        Aim(
+            "a bonus that stops half way: hard problems forked, before all minus at the end",
+            lambda r: r.mean("coin", "hard", "forked") - r.mean("bonus-stops", "hard", "forked"),
+            0.2,
+        ),
     ),
+    tricks,
 )

@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # Figures by kind of problem: numbers, or what ``share`` and ``quotient`` give; None where there is nothing to tell.
 Found = dict[str, dict[str, Any]]
+Curve = Sequence[Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Report:
-    """``runs``: of each arm what its seeds do, by kind of problem."""
+    """runs  of each arm what its seeds do, by kind of problem
+    curves   of each arm how its seeds came there, a row a step
+    """
 
     runs: Mapping[str, Sequence[Found]]
+    curves: Mapping[str, Sequence[Curve]] = field(default_factory=dict)
 
     def values(self, arm: str, kind: str, figure: str) -> list[float]:
         """A figure of an arm, by seed; NaN where there is none."""

@@ -7,8 +7,9 @@ from .depth import DEPTH
 from .experiment import Experiment
 from .games import GAMES
 from .gate import GATE
+from .stable import STABLE
 from .width import WIDTH
 from .window import WINDOW
 
-ALL = (GATE, WIDTH, GAMES, WINDOW, CLOCK, DEPTH)
+ALL = (GATE, WIDTH, GAMES, STABLE, WINDOW, CLOCK, DEPTH)
 EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in ALL}

@@ -91,13 +91,16 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
     def outside(problem: Left) -> str | None:
         return beyond(name, ranges, Problem(problem.numbers, problem.target))
 
+    def put(problem: Problem) -> Left:
+        return Left.of(problem, task.ranges.operators)
+
     def serial(problem: Left) -> int:
         return len(sequential(problem).written)
 
     def shown(problem: Left) -> str:
         return f"{' '.join(map(str, problem.numbers))} -> {problem.target}"
 
-    return Game(player, shown, drawn, Left.of, verdict, outside, serial=serial)
+    return Game(player, shown, drawn, put, verdict, outside, serial=serial)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from .task import Split, Verdict
 
 MAX_NUMBER = 10_000
 MIN_COUNT, MAX_COUNT = 2, 6
+OPERATORS = "+-*/"
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What the generator draws from; both ends of every range are included. Raises ValueError if empty."""
+    """What the generator draws from; both ends of every range are included. ``operators``: those with which a problem
+    must be solvable, and by which a teacher searches. Raises ValueError if empty."""
 
     count: int = 3
     low: int = 1
     high: int = 20
     target_low: int = 1
     target_high: int = 100
+    operators: str = OPERATORS
 
     def __post_init__(self) -> None:
         if not MIN_COUNT <= self.count <= MAX_COUNT:
@@ -60,6 +63,8 @@ class Ranges:
             raise ValueError(
                 f"targets need 0 <= low <= high <= {MAX_NUMBER}, got {self.target_low}..{self.target_high}"
             )
+        if not self.operators or set(self.operators) - set(OPERATORS):
+            raise ValueError(f"operators are some of {OPERATORS}, got {self.operators!r}")
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,8 @@ class Step:
     value: int
 
 
-def operations(left: int, right: int) -> list[Step]:
-    """The legal operations on two numbers, larger first, in the order + - * /."""
+def operations(left: int, right: int, operators: str = OPERATORS) -> list[Step]:
+    """The legal operations on two numbers, larger first, in the order + - * /; of ``operators`` only."""
     left, right = max(left, right), min(left, right)
     steps = [
         Step(left, "+", right, left + right),
@@ -82,24 +87,26 @@ def operations(left: int, right: int) -> list[Step]:
     ]
     if right and left % right == 0:
         steps.append(Step(left, "/", right, left // right))
-    return steps
+    return [step for step in steps if step.op in operators]
 
 
-def solve(problem: Problem, limit: int | None = None) -> str | None:
-    """An expression that ``verify`` accepts, or None if there is none.
+def solve(problem: Problem, limit: int | None = None, operators: str = OPERATORS) -> str | None:
+    """An expression by ``operators`` that ``verify`` accepts, or None if there is none.
 
     Depth-first over pairs; multisets already found hopeless are not searched again, which keeps six numbers
     in the seconds. With ``limit``, intermediate results above it are not used.
     """
     items = [(number, str(number)) for number in problem.descending]
-    expression = _search(items, problem.target, limit, set())
+    expression = _search(items, problem.target, limit, operators, set())
     return None if expression is None else expression.removeprefix("( ").removesuffix(" )")
 
 
-def _search(items: list[tuple[int, str]], target: int, limit: int | None, hopeless: set[tuple[int, ...]]) -> str | None:
+def _search(
+    items: list[tuple[int, str]], target: int, limit: int | None, operators: str, hopeless: set[tuple[int, ...]]
+) -> str | None:
     if len(items) == 2:
         large, small = sorted(items, key=lambda item: -item[0])
-        hit = next((step for step in operations(large[0], small[0]) if step.value == target), None)
+        hit = next((step for step in operations(large[0], small[0], operators) if step.value == target), None)
         return None if hit is None else f"( {large[1]} {hit.op} {small[1]} )"
     key = tuple(sorted(value for value, _ in items))
     if key in hopeless:
@@ -108,11 +115,11 @@ def _search(items: list[tuple[int, str]], target: int, limit: int | None, hopele
         for j in range(i + 1, len(items)):
             rest = items[:i] + items[i + 1 : j] + items[j + 1 :]
             large, small = sorted((items[i], items[j]), key=lambda item: -item[0])
-            for step in operations(large[0], small[0]):
+            for step in operations(large[0], small[0], operators):
                 if limit is not None and step.value > limit:
                     continue
                 joined = (step.value, f"( {large[1]} {step.op} {small[1]} )")
-                found = _search([*rest, joined], target, limit, hopeless)
+                found = _search([*rest, joined], target, limit, operators, hopeless)
                 if found is not None:
                     return found
     hopeless.add(key)
@@ -178,6 +185,6 @@ def draw(
         problem = Problem(numbers, rng.randint(ranges.target_low, ranges.target_high))
         if split is not None and split_of(problem) != split:
             continue
-        if (solve(problem) is not None) == solvable:
+        if (solve(problem, operators=ranges.operators) is not None) == solvable:
             return problem
     raise ValueError(f"no problem of split {split} in {attempts} draws from {ranges}")

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .countdown import Problem, Step, operations
+from .countdown import OPERATORS, Problem, Step, operations
 from .vocabulary import (
     ANSWER,
     BIG,
@@ -30,7 +30,6 @@ from .vocabulary import (
     LIMIT,
     MISS,
     NONE,
-    OPERATORS,
     Vocabulary,
 )
 

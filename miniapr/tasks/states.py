@@ -11,9 +11,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .countdown import Problem, Ranges, operations, split_of
+from .countdown import OPERATORS, Problem, Ranges, operations, split_of
 from .task import Split
-from .vocabulary import LIMIT, OPERATORS
+from .vocabulary import LIMIT
 from .words import LABELS, LIKELY, NEVER, PLACES, SURE
 
 Path = tuple[str, ...]
@@ -22,10 +22,12 @@ Path = tuple[str, ...]
 @dataclass(frozen=True)
 class State:
     """One to four non-negative integers, and a target. Raises ValueError outside of these bounds, and for a number that
-    has no token. The order counts: a problem's numbers fall, and a result stands before what was left."""
+    has no token. The order counts: a problem's numbers fall, and a result stands before what was left. ``operators``:
+    of the steps; a prompt does not say it."""
 
     numbers: tuple[int, ...]
     target: int
+    operators: str = OPERATORS
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.numbers) <= len(PLACES):
@@ -35,8 +37,8 @@ class State:
                 raise ValueError(f"the vocabulary counts from 0 to {LIMIT}, got {number}")
 
     @classmethod
-    def of(cls, problem: Problem) -> State:
-        return cls(problem.descending, problem.target)
+    def of(cls, problem: Problem, operators: str = OPERATORS) -> State:
+        return cls(problem.descending, problem.target, operators)
 
 
 def steps(state: State) -> dict[str, State]:
@@ -48,23 +50,24 @@ def steps(state: State) -> dict[str, State]:
     for i in range(len(numbers)):
         for j in range(i + 1, len(numbers)):
             rest = numbers[:i] + numbers[i + 1 : j] + numbers[j + 1 :]
-            for step in operations(numbers[i], numbers[j]):
+            for step in operations(numbers[i], numbers[j], state.operators):
                 key = (step.left, step.op, step.right)
                 if step.value <= LIMIT and key not in taken:
                     taken.add(key)
-                    after = State((step.value, *rest), state.target)
+                    after = State((step.value, *rest), state.target, state.operators)
                     found.append((step.op, f"{PLACES[i]}{step.op}{PLACES[j]}", after))
     found.sort(key=lambda entry: OPERATORS.index(entry[0]))  # stable: places keep their order
     return {word: after for _, word, after in found}
 
 
-def reachable(numbers: tuple[int, ...]) -> set[int]:
-    """Every target that ``numbers`` can make."""
+def reachable(numbers: tuple[int, ...], operators: str = OPERATORS) -> set[int]:
+    """Every target that ``numbers`` can make by ``operators``."""
     if len(numbers) == 1:
         return {numbers[0]}
     if len(numbers) == 2:
-        return {step.value for step in operations(*numbers) if step.value <= LIMIT}
-    return {value for after in steps(State(numbers, 0)).values() for value in reachable(after.numbers)}
+        return {step.value for step in operations(*numbers, operators) if step.value <= LIMIT}
+    found = steps(State(numbers, 0, operators)).values()
+    return {value for after in found for value in reachable(after.numbers, operators)}
 
 
 def paths(state: State) -> list[Path]:
@@ -72,7 +75,7 @@ def paths(state: State) -> list[Path]:
     if len(state.numbers) == 1:
         return [()] if state.numbers[0] == state.target else []
     if len(state.numbers) == 2:  # four of five states are such: without making the states after them
-        return [(f"a{step.op}b",) for step in operations(*state.numbers) if step.value == state.target]
+        return [(f"a{step.op}b",) for step in operations(*state.numbers, state.operators) if step.value == state.target]
     return [(word, *rest) for word, after in steps(state).items() for rest in paths(after)]
 
 
@@ -121,11 +124,11 @@ class Deck:
         for _ in range(attempts):
             numbers = tuple(sorted(rng.choices(self._numbers, k=ranges.count), reverse=True))
             if numbers not in self._known:
-                made, targets = reachable(numbers), self._targets
+                made, targets = reachable(numbers, ranges.operators), self._targets
                 self._known[numbers] = [t for t in targets if t not in made], [t for t in targets if t in made]
             fit = self._known[numbers][solvable]
             if rng.random() * len(self._targets) < len(fit):
-                state = State(numbers, rng.choice(fit))
+                state = State(numbers, rng.choice(fit), ranges.operators)
                 if split is None or split_of(Problem(state.numbers, state.target)) == split:
                     return state
         raise ValueError(f"no problem of split {split} in {attempts} draws from {ranges}")

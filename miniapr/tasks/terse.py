@@ -27,7 +27,7 @@ class Countdown:
 
     def draw(self, rng: random.Random, split: Split = "pairs") -> State:
         """A problem that can be solved. Raises ValueError if the ranges hold none of the split."""
-        return State.of(draw(rng, self.ranges, split))
+        return State.of(draw(rng, self.ranges, split), self.ranges.operators)
 
     def solve(self, problem: State) -> str | None:
         """The expression of the first path that a depth-first search finds."""

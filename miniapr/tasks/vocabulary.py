@@ -11,11 +11,12 @@ from collections.abc import Iterable, Sequence
 
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
+from .countdown import OPERATORS
+
 LIMIT = 400  # the largest integer with a token of its own; the id of the integer n is n
 BIG = "big"  # a result above LIMIT
 FRACTION = "frac"  # a division that does not come out even
 HIT, MISS, NONE, ANSWER = "hit", "miss", "none", "answer"
-OPERATORS = ("+", "-", "*", "/")
 WORDS = (*OPERATORS, "(", ")", "=", ",", ":", ";", "->", HIT, MISS, NONE, ANSWER, BIG, FRACTION, "<unk>")
 CONTROL = {
     "bos": "<bos>",

@@ -10,7 +10,8 @@ from itertools import combinations
 
 from tokenizers import Tokenizer
 
-from .vocabulary import HIT, LIMIT, MISS, OPERATORS, word_level
+from .countdown import OPERATORS
+from .vocabulary import HIT, LIMIT, MISS, word_level
 
 PLACES = "abcd"  # of the numbers that are left
 LABELS = {f"{PLACES[i]}{op}{PLACES[j]}": (i, op, j) for i, j in combinations(range(len(PLACES)), 2) for op in OPERATORS}

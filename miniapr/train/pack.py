@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..tasks.countdown import OPERATORS
 from ..tasks.demonstrations import Trajectory
-from ..tasks.vocabulary import ANSWER, BIG, CONTROL, FRACTION, HIT, LIMIT, MISS, OPERATORS, Vocabulary
+from ..tasks.vocabulary import ANSWER, BIG, CONTROL, FRACTION, HIT, LIMIT, MISS, Vocabulary
 from .text import Join, Packed, Text, pack
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ..tasks import roles, sorting, states, together
@@ -100,7 +100,7 @@ class Roles:
         self.tokenizer = build_tokenizer()
         self.vocabulary = Vocabulary(self.tokenizer)
         high, most = recipe.two_high * recipe.ranges.high, min(recipe.two_high, 2) * recipe.ranges.target_high
-        two = Ranges(2, recipe.ranges.low, min(high, LIMIT), recipe.ranges.target_low, min(most, LIMIT))
+        two = replace(recipe.ranges, count=2, high=min(high, LIMIT), target_high=min(most, LIMIT))
         self.decks = {2: Deck(two), 3: Deck(recipe.ranges), 4: Deck(recipe.ranges_of_four)}
         self._roles, self._shares = list(asdict(recipe.shares)), list(asdict(recipe.shares).values())
 
