@@ -18,8 +18,11 @@ from miniapr.lab.arms import Reinforced, Size, Taught
 from miniapr.lab.examine import Sampled
 from miniapr.lab.experiment import Aim, Experiment
 from miniapr.lab.report import Report
+from miniapr.lab.stable import ARMS, correlation, early
 from miniapr.lab.table import EXPERIMENTS
 from miniapr.lab.tell import paragraph, table
+from miniapr.lab.tricks import HOLES, REWARDS, TRICKS, paid, tricks
+from miniapr.tasks.countdown import verify
 from miniapr.train.rewards import read_reward
 
 TINY = dataclasses.replace(
@@ -37,6 +40,7 @@ TWO = Experiment(
     ),
     Sampled(),
     (Aim("forks", lambda r: r.mean("one", "easy", "forked"), 2.0), Aim("width", lambda r: math.nan, 0.0)),
+    lambda: "Known beforehand.",
 )
 
 
@@ -70,6 +74,7 @@ def test_an_experiment_runs_to_its_table_and_nothing_is_done_twice(
     report = conduct.conduct(TWO, tmp_path / "two", tmp_path / "starts", size, say=said.append)
     text = (tmp_path / "two" / "README.md").read_text()
     assert "aimed at 200% or more: missed" in text and "width: the runs do not tell" in text and table(report) in text
+    assert text.endswith("Known beforehand.\n") and len(report.curves["one"][1]) == 1
     assert (tmp_path / "two" / "curves.png").exists() and (tmp_path / "two" / "figures.png").exists()
     assert {name: len(found) for name, found in report.runs.items()} == {"tiny": 1, "one": 2, "other": 2}
     made = json.loads((tmp_path / "two" / "one-1.json").read_text())
@@ -89,9 +94,30 @@ def test_every_experiment_is_sound(name: str) -> None:
             assert read_reward(arm.config("", 0, size).reward)
     assert len({arm.name for arm in experiment.arms}) == len(experiment.arms)
     value = {"share": 0.5, "low": 0.4, "high": 0.6, "n": 400}
-    report = Report({arm.name: [defaultdict(lambda: defaultdict(lambda: value))] for arm in experiment.arms})
+    curves = {arm.name: [[defaultdict(float)]] for arm in experiment.arms}
+    report = Report({arm.name: [defaultdict(lambda: defaultdict(lambda: value))] for arm in experiment.arms}, curves)
     for aim in experiment.aims:
         aim.value(report)  # asks for no arm that there is not
+
+
+def test_what_early_steps_foretell_is_a_correlation_over_all_runs() -> None:
+    runs = {arm.name: [{"hard": figures(i / 10, 8.0)}] for i, arm in enumerate(ARMS)}
+    steps = [0, 0, 0, 0, 0, 9, 9]  # only the first five count
+    curves = {arm.name: [[{"flat": later - i / 10} for later in steps]] for i, arm in enumerate(ARMS)}
+    assert early(Report(runs, curves), "flat") == pytest.approx(-1)
+    assert math.isnan(correlation([1, 1], [2, 3]))
+
+
+def test_tricks_are_paid_by_the_letter_and_cured() -> None:
+    padded, easy, spam, wrong, cut = (
+        {reward: paid(reward, b, right, n) - paid(reward, a, right, n) for reward in REWARDS}
+        for a, b, right, n in TRICKS.values()
+    )
+    assert padded["ratio"] > 0.3 and padded["relative"] == padded["critical-path"] == 0
+    assert easy["ratio"] > 0 > easy["relative"] and spam["count-threads"] > 1 > 0 > spam["relative"]
+    assert wrong["thread-weaver-readme"] > 0 == wrong["thread-weaver"] and cut["npr-zero"] < 0 == cut["ratio"]
+    assert not any(verify(answer, problem).correct for answer, problem in HOLES)
+    assert "stops the run" in tricks()
 
 
 def test_the_command_lists_and_says_what_is_wrong(run: Command, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from miniapr.model.bundle import load
 from miniapr.show import reinforce
 from miniapr.tasks.countdown import Ranges
 from miniapr.tasks.roles import Teacher
+from miniapr.train import saved
 from miniapr.train.advantages import Objective
 from miniapr.train.config import TrainConfig
 from miniapr.train.export import export
@@ -98,6 +99,21 @@ def test_a_reward_that_is_no_number_stops_the_run_and_names_the_rollout(start: P
     with pytest.raises(ValueError, match=r"rollout 0 of step 0 .* is paid nan"):
         run.step()
     assert same(before, weights(run))
+
+
+def test_a_full_disk_ends_no_run_and_the_last_checkpoint_stays(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    train(config(start, steps=1), tmp_path, say=quiet)
+    before, said = (tmp_path / saved.CHECKPOINT).read_bytes(), list[str]()
+    monkeypatch.setattr(saved, "save_file", full)
+    with pytest.raises(OSError, match="cannot be written"):  # the one at the end
+        train(config(start, steps=3), tmp_path, say=said.append, checkpoint_seconds=0)
+    assert sum("going on from memory" in line for line in said) == 2
+    assert (tmp_path / saved.CHECKPOINT).read_bytes() == before
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_changes_nothing(start: Path) -> None:

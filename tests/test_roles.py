@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -162,6 +163,19 @@ def test_a_deck_is_seeded_keeps_to_its_ranges_and_to_its_split() -> None:
     assert drawn[0] == Deck(Ranges()).draw(random.Random(5), split="sets")
     assert bool(states.paths(drawn[0])) and not states.paths(drawn[1])
     assert all(split_of(problem_of(state)) == "sets" and max(state.numbers) <= 20 for state in drawn)
+
+
+def test_a_task_without_division_is_drawn_solved_and_demonstrated_without_it() -> None:
+    ranges, rng = Ranges(3, 1, 12, 1, 60, operators="+-*"), random.Random(0)
+    for problem in (Deck(ranges).draw(rng), Countdown(ranges).draw(rng)):
+        assert solve(problem_of(problem), LIMIT, "+-*") and solve(problem_of(problem), LIMIT)
+        told = (roles.sequential(problem), roles.adaptive(problem, replace(ALL, tries=0), rng))
+        assert not [
+            word for trace in told for unit in trace for word in unit.written if LABELS.get(word, "...")[1] == "/"
+        ]
+    numbers, target = (12, 4, 1), 2  # 12 / 4 - 1
+    assert states.paths(State(numbers, target)) and not states.paths(State(numbers, target, "+-*"))
+    assert target in states.reachable(numbers) - states.reachable(numbers, "+-*")
 
 
 @pytest.mark.parametrize(

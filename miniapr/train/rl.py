@@ -210,7 +210,7 @@ def train(
 ) -> Run:
     """Train to the last step, from the last checkpoint in ``out`` if there is one, or until ``stop`` says so between
     two steps. Says a line a step; writes a checkpoint every ``checkpoint_seconds`` and at the end. Raises what
-    ``Run.step`` raises: the last checkpoint stays as it is then."""
+    ``Run.step`` raises: the last checkpoint stays as it is then; OSError if the one at the end cannot be written."""
     folder = Path(out)
     saved.claim(folder)
     run = Run(config, team)
@@ -218,7 +218,7 @@ def train(
     if run.restore(folder):
         say(f"resuming at step {run.progress.step}")
     start, before = time.perf_counter(), run.progress.seconds
-    first, written = run.progress.step, start
+    first, keep = run.progress.step, saved.Keeper(run.save, folder, checkpoint_seconds, say)
     while not run.finished and not any(run.team.total([stop()])):  # all or none of them stop
         try:
             row = run.step()
@@ -230,9 +230,7 @@ def train(
         run.progress.curve.append(row)
         left = (config.steps - run.progress.step) * (now - start) / (run.progress.step - first)
         say(line(row) + f"  {left / 60:4.1f} min left")
-        if now - written > checkpoint_seconds:
-            run.save(folder)
-            written = now
+        keep()
     run.save(folder)
     return run
 

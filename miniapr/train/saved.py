@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,26 @@ def write(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> No
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         raise OSError(f"the checkpoint cannot be written to {folder}: {error}") from error
+
+
+class Keeper:
+    """Writes checkpoints while a run goes on: one every ``seconds``. One that cannot be written is said, and the run
+    goes on from memory: a full disk may have room again, and what is lost if not is no more than was before. (The last
+    one, at the end, is the run's own to write, and raises.)"""
+
+    def __init__(self, save: Callable[[Path], None], folder: Path, seconds: float, say: Callable[[str], None]) -> None:
+        self.save, self.folder, self.seconds, self.say = save, folder, seconds, say
+        self.written = time.perf_counter()
+
+    def __call__(self) -> None:
+        """Write one if it is time."""
+        if time.perf_counter() - self.written <= self.seconds:
+            return
+        try:
+            self.save(self.folder)
+        except OSError as error:
+            self.say(f"{error}; going on from memory")
+        self.written = time.perf_counter()
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -184,7 +184,7 @@ def _loop(
     report: int,
 ) -> None:
     start, before = time.perf_counter(), replace(run.progress)
-    written, losses = start, []
+    losses, keep = list[float](), saved.Keeper(run.save, folder, checkpoint, say)
     while not run.finished and (stop_after is None or run.progress.step < stop_after):
         losses.append(run.step())
         now, progress = time.perf_counter(), run.progress
@@ -203,9 +203,4 @@ def _loop(
                 f"step {progress.step:5d}  {progress.tokens / run.config.tokens:4.0%}  loss {loss:7.4f}  "
                 f"rate {rate(run.config, progress):5.3f}  {speed:6.0f} tokens/s  {left / 60:4.1f} min left"
             )
-        if now - written > checkpoint:
-            try:
-                run.save(folder)
-            except OSError as error:  # a full disk may have room again; what is lost if not is no more than was before
-                say(f"{error}; going on from memory")
-            written = now
+        keep()
