@@ -22,7 +22,9 @@ from miniapr.lab.stable import ARMS, correlation, early
 from miniapr.lab.table import EXPERIMENTS
 from miniapr.lab.tell import paragraph, table
 from miniapr.lab.tricks import HOLES, REWARDS, TRICKS, paid, tricks
+from miniapr.model.bundle import Bundle
 from miniapr.tasks.countdown import verify
+from miniapr.train.practice import Practice, practice
 from miniapr.train.rewards import read_reward
 
 TINY = dataclasses.replace(
@@ -30,6 +32,13 @@ TINY = dataclasses.replace(
 )
 START = Taught("tiny", dataclasses.replace(TINY, roles=starts.COIN.config.roles))
 FEW = {"counts": (2,), "prompts": 2, "samples": 2, "tokens": 30, "steps": 1}
+
+
+def short(bundle: Bundle) -> dict[str, Practice]:
+    """Who has learned nothing writes to the limit."""
+    return {kind: practice(bundle, counts=(count,), tokens=30) for kind, count in (("easy", 2), ("hard", 3))}
+
+
 TWO = Experiment(
     "two",
     "Somebody says so.",
@@ -38,7 +47,7 @@ TWO = Experiment(
         Reinforced("one", {"reward": "count-threads", **FEW}, START),
         Reinforced("other", {"reward": "correct", **FEW}, Taught("taught", START.config, seeded=True)),
     ),
-    Sampled(),
+    Sampled(short),
     (Aim("forks", lambda r: r.mean("one", "easy", "forked"), 2.0), Aim("width", lambda r: math.nan, 0.0)),
     lambda: "Known beforehand.",
 )

@@ -73,14 +73,14 @@ def conduct(
                 for future in as_completed([pool.submit(done, work) for work in works]):
                     say(future.result())
     runs = {arm.name: found for arm in experiment.arms if (found := results(out, arm, size.seeds))}
-    found, curves = ({name: [one[what] for one in some] for name, some in runs.items()} for what in ("found", "curve"))
-    report = Report(found, curves)
+    each = ({name: [one[what] for one in some] for name, some in runs.items()} for what in ("found", "curve"))
+    report = Report(*each)
     parts = [f"# {experiment.name}", paragraph(experiment, report), table(report)]
     parts += [experiment.exact()] if experiment.exact else []
     (out / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     picture(report, out / "figures.png", experiment.name)
-    each = {f"{name} {seed}": curve for name, some in curves.items() for seed, curve in enumerate(some)}
-    rewarded = {name: curve for name, curve in each.items() if curve and "reward" in curve[0]}
+    curves = {f"{name} {seed}": curve for name, some in report.curves.items() for seed, curve in enumerate(some)}
+    rewarded = {name: curve for name, curve in curves.items() if curve and "reward" in curve[0]}
     if rewarded:
         draw(rewarded, out / "curves.png", experiment.name)
     return report

@@ -36,10 +36,9 @@ ARMS: tuple[Arm, ...] = (
 def early(report: Report, figure: str) -> float:
     """Over all runs: how a figure's mean of the first steps goes with the share of hard problems forked at the end;
     Pearson's correlation."""
-    before = [
-        statistics.mean(row[figure] for row in curve[:FIRST]) for arm in ARMS for curve in report.curves.get(arm.name, ())
-    ]
-    after = [value for arm in ARMS for value in report.values(arm.name, "hard", "forked")]
+    names = [arm.name for arm in ARMS if arm.name in report.curves]
+    before = [statistics.mean(row[figure] for row in curve[:FIRST]) for name in names for curve in report.curves[name]]
+    after = [value for name in names for value in report.values(name, "hard", "forked")]
     return correlation(before, after)
 
 
