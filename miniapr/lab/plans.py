@@ -34,8 +34,8 @@ def any_order(steps: Sequence[str], dice: random.Random) -> list[str]:
     return dice.sample(steps, len(steps))
 
 
-def forced(bundle: Bundle, order: Order = in_order) -> Practice:
-    """Hard problems whose plan is put there, with every step in it, in some order."""
+def forced(bundle: Bundle, order: Order = in_order, join: str = "stitch") -> Practice:
+    """Hard problems whose plan is put there, with every step in it, in an order; its threads are joined by ``join``."""
     player, free = game_of(bundle).player, practice(bundle, counts=(3,))
     control, check = player.control, player.check
     assert control and check
@@ -43,7 +43,7 @@ def forced(bundle: Bundle, order: Order = in_order) -> Practice:
     def program(problem: Any, seed: int) -> Program:
         steps = order(list(states.steps(problem)), random.Random(f"{problem} {seed}"))
         plan = (control.plan, *bundle.tokenizer.ids(steps), control.plan_end)
-        return whole(player["adaptive"].ask(problem), plan, control, replace(player.sampling, seed=seed))
+        return whole(player["adaptive"].ask(problem), plan, control, replace(player.sampling, seed=seed), join)
 
     def judge(problem: Any, text: str) -> bool:
         return check(problem, player.answer(problem, text, "adaptive"))
@@ -51,12 +51,12 @@ def forced(bundle: Bundle, order: Order = in_order) -> Practice:
     return replace(free, think=program, judge=judge)
 
 
-def whole(prompt: Any, plan: tuple[int, ...], control: Control, sampling: Sampling) -> Program:
+def whole(prompt: Any, plan: tuple[int, ...], control: Control, sampling: Sampling, join: str) -> Program:
     """A plan that is given, its threads and the conclusion. Gives the text."""
     root = yield Start(prompt, sampling)
     yield Extend(root, plan)
     threads = yield from fork_plan(root, control)
-    yield All([think_thread(thread, control, "stitch", LONGEST) for thread in threads])
-    yield Join(root, threads, "stitch", (control.join,))
-    yield from think(root, control, "stitch", LONGEST)
+    yield All([think_thread(thread, control, join, LONGEST) for thread in threads])
+    yield Join(root, threads, join, (control.join,))
+    yield from think(root, control, join, LONGEST)
     return root.text
