@@ -25,7 +25,7 @@ def forked(*lengths: int, before: int = 10, after: int = 10) -> Unit:
 
 
 def rollout(root: Unit, correct: bool = True) -> Rollout:
-    return Rollout("3 4 -> 7", root, correct, serial=80)
+    return Rollout("3 4 -> 7", root, correct, serial=80, usual=80.0)
 
 
 SERIAL = rollout(text(100))  # 20 longer than it had to be
@@ -43,6 +43,7 @@ PAID = {  #                          serial   balanced   spam           ragged  
     "thread-weaver-code":           (1.0,     1.1,       1.05,          1.1,                        0.0),
     "thread-weaver-readme":         (1.0,     1.1,       1 + 4.5 / 81,  1.1,                        0.1),
     "relative":                     (0.875,   1.25,      1 - 0.5 / 80,  1.25,                       0.0),
+    "relative-usual":               (0.875,   1.25,      1 - 0.5 / 80,  1.25,                       0.0),
     "critical-path":                (0.5,     0.8,       0.595,         0.8,                        0.0),
     "parallel-r1":                  (1.0,     1.0,       1.0,           1.0,                        -1.0),
     "parallel-r1-blocks":           (1.0,     1 + 0.6 * math.log(2), 1 + 0.6 * math.log(2), 1 + 0.6 * math.log(2), 0.0),
@@ -123,6 +124,15 @@ def test_one_that_forks_where_a_line_is_shorter_is_paid_by_the_ratio_and_charged
     assert REWARDS["relative"](endless) == 0.5  # right is never worth less than 1 - rho
 
 
+def test_what_nobody_knows_before_is_paid_by_what_is_usual() -> None:
+    fork, lines = forked(5, 5, 5, before=10, after=10), (10, 20, 105)  # in line at once, soon, late: 45 on average
+    alike = [Rollout("", fork, True, serial=n, usual=45.0) for n in lines]
+    usual, own = (sum(REWARDS[name](one) for one in alike) / 3 for name in ("relative-usual", "relative"))
+    assert usual == pytest.approx(1 + 0.5 * (1 - 25 / 45)) and own < 1  # the ratio of the means, the mean of the ratios
+    with pytest.raises(ValueError, match="length in line"):
+        REWARDS["relative-usual"](Rollout("", fork, True))
+
+
 def test_schedules_are_functions_of_the_step() -> None:
     stages = [REWARDS["parallel-r1"](BALANCED, step) for step in range(20)]
     assert stages == ([1.0] * 8 + [1.2] * 2) * 2
@@ -179,7 +189,10 @@ def test_every_reward_of_every_tree_is_finite_and_does_not_read_what_was_written
     made = rollout(root, right)
     assert 0 <= eta(made) < 1 and made.critical <= made.total
     said = SimpleNamespace(  # only what the documentation says is looked at
-        **{name: getattr(made, name) for name in ("root", "correct", "serial", "critical", "total", "width", "forked")}
+        **{
+            name: getattr(made, name)
+            for name in ("root", "correct", "serial", "usual", "critical", "total", "width", "forked")
+        }
     )
     for reward in REWARDS.values():
         value = reward(made, step)

@@ -10,8 +10,9 @@ from .gate import MIXED
 from .starts import COIN
 from .tricks import tricks
 
-LITTLE = {"reward": "ratio:rho=0.02", **MIXED}
-HALF = 20  # steps, after which a bonus is taken away
+SHORT = {**MIXED, "prompts": 8, "steps": 30}
+LITTLE = {"reward": "ratio:rho=0.02", **SHORT}
+HALF = 15  # steps, after which a bonus is taken away
 
 GAMES = Experiment(
     "games",
@@ -22,12 +23,12 @@ GAMES = Experiment(
     "right, which is why P-GRPO (ThreadWeaver, arXiv 2512.07843) leaves it out.",
     (
         COIN,
-        Reinforced("count-threads", {"reward": "count-threads", **MIXED}, COIN),
-        Reinforced("used-structure", {"reward": "used-structure", **MIXED}, COIN),
-        Reinforced("threads-beside", {"reward": "correct-and-threads", **MIXED}, COIN),
+        Reinforced("count-threads", {"reward": "count-threads", **SHORT}, COIN),
+        Reinforced("used-structure", {"reward": "used-structure", **SHORT}, COIN),
+        Reinforced("threads-beside", {"reward": "correct-and-threads", **SHORT}, COIN),
         Reinforced("little-mean", LITTLE, COIN),
         Reinforced("little-std", {**LITTLE, "objective": Objective("std")}, COIN),
-        Reinforced("bonus-stops", {"reward": f"parallel-r1:until={HALF}", **MIXED}, COIN),
+        Reinforced("bonus-stops", {"reward": f"parallel-r1:until={HALF}", **SHORT}, COIN),
     ),
     Sampled(),
     (

@@ -8,10 +8,10 @@ from .experiment import Aim, Experiment
 from .report import Report
 from .starts import COIN
 
-# Under ``relative`` a fork of an easy problem costs 1.4 times what one of a hard problem brings (0.69 of the line is
-# lost, 0.50 saved). With two easy problems to three hard ones the two pulls weigh alike, and the model has to tell the
-# two apart. (With as many easy ones as hard ones a first trial went in line everywhere, with one of four it forked
-# everywhere.)
+# The teacher's critical path in line and forked is 44.8 and 24.9 tokens for hard problems, 6.6 and 10.9 for easy ones
+# (means of 1,500). So a fork saves 0.44 of what is usual or loses 0.65 of it, and with two easy problems to three hard
+# ones the two pulls weigh alike. But of the problem's own line it saves 0.07 of a hard one in the mean, as a quarter is
+# solved in 14 tokens: ``relative`` pulls in line, though forks would nearly halve what is waited for.
 MIXED = {"counts": (2, 2, 3, 3, 3), "prompts": 12}
 
 
@@ -23,13 +23,15 @@ GATE = Experiment(
     "gate",
     "ThreadWeaver (arXiv 2512.07843) pays C + C x P with P = 1 - longest path / all tokens: parallel thinking is paid, "
     "but only where the answer is right. A reward for correct answers alone is said to let forks die out where serial "
-    "thinking is the more accurate (Parallel-R1, arXiv 2509.07980). P relative to the serial length (`relative`) makes "
-    "a fork cost where it does not pay: it should tell easy problems from hard ones.",
+    "thinking is the more accurate (Parallel-R1, arXiv 2509.07980). P relative to the serial length makes a fork cost "
+    "where it does not pay: it should tell easy problems from hard ones, be it the problem's own length (`relative`) "
+    "or what is usual for its like (`usual`).",
     (
         COIN,
         Reinforced("correct", {"reward": "correct", **MIXED}, COIN),
         Reinforced("ratio", {"reward": "ratio", **MIXED}, COIN),
         Reinforced("relative", {"reward": "relative", **MIXED}, COIN),
+        Reinforced("usual", {"reward": "relative-usual", **MIXED}, COIN),
     ),
     Sampled(),
     (
@@ -50,6 +52,13 @@ GATE = Experiment(
         Aim(
             "easy problems forked: under the ratio, minus under relative",
             lambda r: r.mean("ratio", "easy", "forked") - r.mean("relative", "easy", "forked"),
+            0.2,
+        ),
+        Aim("usual: hard problems forked", lambda r: r.mean("usual", "hard", "forked"), 0.8),
+        Aim("usual: their critical path, shorter by", lambda r: shorter(r, "usual"), 0.18),
+        Aim(
+            "usual: hard problems forked, minus easy ones",
+            lambda r: r.mean("usual", "hard", "forked") - r.mean("usual", "easy", "forked"),
             0.2,
         ),
         Aim(

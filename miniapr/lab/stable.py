@@ -15,7 +15,7 @@ from .gate import MIXED
 from .report import Report
 from .starts import COIN, taught
 
-SHORT = {**MIXED, "steps": 20, "reward": "ratio"}
+SHORT = {**MIXED, "prompts": 8, "steps": 20, "reward": "ratio"}
 FIRST = 5  # steps that are to tell how a run will end
 
 # Nearly always in line: nothing is left to choose from.
@@ -28,7 +28,7 @@ ARMS: tuple[Arm, ...] = (
     Reinforced("again", {**SHORT, "updates": 4}, COIN),
     Reinforced("again-clipped", {**SHORT, "updates": 4, "objective": Objective(clip=(0.2, 0.2))}, COIN),
     Reinforced("fast", {**SHORT, "rate": 2e-3}, COIN),
-    Reinforced("small-groups", {**SHORT, "samples": 3, "prompts": 32}, COIN),
+    Reinforced("small-groups", {**SHORT, "samples": 3, "prompts": 21}, COIN),
     Reinforced("from-sure", SHORT, SURE),
 )
 

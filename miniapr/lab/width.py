@@ -27,7 +27,7 @@ WIDTH = Experiment(
     "width",
     "APR (arXiv 2504.15466) found that reinforcement learning with a reward for correct answers alone makes a model "
     "spawn more threads, and that little is gained where their number is fixed.",
-    (WIDE, Reinforced("correct", {"reward": "correct", "counts": (3,), "prompts": 12}, WIDE)),
+    (WIDE, Reinforced("correct", {"reward": "correct", "counts": (3,), "prompts": 8}, WIDE)),
     Sampled(free_and_forced),
     (
         Aim("accuracy on hard problems: after minus before", lambda r: gain(r, "hard"), 0.2),

@@ -6,7 +6,8 @@ a schedule is a function of the step. Whatever has ``correct``, ``critical``, ``
 
     C    1 if the task's exact verifier says that the answer is right, else 0
     L    tokens written in all branches (``total``); Lc those of the longest way through the tree (``critical``);
-         Ls those of the same problem solved in line (``serial``)
+         Ls those of the same problem solved in line (``serial``), Lu those that problems like it take on average
+         (``usual``)
     eta  1 - Lc / L: 0 in line, nearing 1 - 1/k for k equal threads
 
 How each is gamed: docs/training/rewards.md.
@@ -88,9 +89,19 @@ def thread_weaver_readme(rollout: Rollout, step: int = 0, rho: float = 0.5, clip
 def relative(rollout: Rollout, step: int = 0, rho: float = 0.5) -> float:
     """C + C rho (1 - Lc / Ls): sooner than in line, not sooner than its own tokens one after the other. A fork that
     does not pay costs, at most rho. Ours. Raises ValueError if Ls is not known."""
-    if not rollout.serial:
-        raise ValueError("relative to what? The length in line of this problem is not known (Rollout.serial)")
-    return rollout.correct * (1 + rho * max(-1.0, 1 - rollout.critical / rollout.serial))
+    return _relative(rollout, rollout.serial, rho)
+
+
+def relative_usual(rollout: Rollout, step: int = 0, rho: float = 0.5) -> float:
+    """C + C rho (1 - Lc / Lu), else as ``relative``. Whether this one would have been solved at once in line nobody
+    knows before; paid by Ls, those that would pull the mean of the ratios down, below what forks save on the whole."""
+    return _relative(rollout, rollout.usual, rho)
+
+
+def _relative(rollout: Rollout, line: float | None, rho: float) -> float:
+    if not line:
+        raise ValueError("relative to what? The length in line is not known (Rollout.serial, Rollout.usual)")
+    return rollout.correct * (1 + rho * max(-1.0, 1 - rollout.critical / line))
 
 
 def critical_path(rollout: Rollout, step: int = 0, rho: float = 0.5, scale: float = 100.0) -> float:
@@ -198,7 +209,8 @@ def used_structure(rollout: Rollout, step: int = 0) -> float:
 REWARDS: dict[str, Callable[..., float]] = {
     reward.__name__.replace("_", "-"): reward
     for reward in (
-        *(correct, ratio, thread_weaver, thread_weaver_code, thread_weaver_readme, relative, critical_path),
+        *(correct, ratio, thread_weaver, thread_weaver_code, thread_weaver_readme, relative),
+        *(relative_usual, critical_path),
         *(parallel_r1, parallel_r1_blocks, parallel_r1_efficiency, npr_zero, npr, parl, async_think),
         *(count_threads, correct_and_threads, used_structure),
     )

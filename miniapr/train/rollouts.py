@@ -62,6 +62,7 @@ class Rollout:
     correct  what the task's exact verifier said
     serial   tokens of the same problem solved in line, if known
     group    rollouts of one prompt have one number
+    usual    what problems like it take in line on average, if known
     """
 
     problem: Any
@@ -69,6 +70,7 @@ class Rollout:
     correct: bool
     serial: int | None = None
     group: int = 0
+    usual: float | None = None
 
     @property
     def critical(self) -> int:

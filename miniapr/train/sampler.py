@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
+from statistics import mean
 from typing import Any
 
 from ..engine.branch import Limits
@@ -60,13 +62,25 @@ class Sampler:
                 dice = (seed * len(problems) + group) * samples + sample
                 watched.append(Watched(practice.think(problems[group], dice)))
         requests = [self.engine.submit(watch.program, self.limits) for watch in watched]
-        rollouts = []
+        lines, rollouts = in_line(practice, problems), []
         for number, (request, watch) in enumerate(zip(requests, watched, strict=True)):
             group = groups[number // samples]
             problem, given = problems[group], self.engine.wait(request)
-            right, serial = practice.judge(problem, given), practice.serial(problem)
-            rollouts.append(Rollout(problem, watch.root, right, serial, group))
+            serial, usual = lines[group]
+            rollouts.append(Rollout(problem, watch.root, practice.judge(problem, given), serial, group, usual))
         return exchanged(rollouts, team)
+
+
+def in_line(practice: Practice, problems: Sequence[Any]) -> list[tuple[int | None, float | None]]:
+    """Of each problem what it takes in line, and what those of the batch whose prompts are as long take on average: all
+    that can be known of it before it is thought about."""
+    lengths = [practice.serial(problem) for problem in problems]
+    kinds = [len(practice.prompt(problem)) for problem in problems]
+    alike = defaultdict[int, list[int]](list)
+    for kind, length in zip(kinds, lengths, strict=True):
+        alike[kind] += [] if length is None else [length]
+    means = {kind: mean(some) for kind, some in alike.items() if some}
+    return [(length, means.get(kind)) for kind, length in zip(kinds, lengths, strict=True)]
 
 
 def exchanged(mine: list[Rollout], team: Team) -> list[Rollout]:
