@@ -26,11 +26,11 @@ from miniapr.train import saved
 from miniapr.train.advantages import Objective
 from miniapr.train.config import TrainConfig
 from miniapr.train.export import export
-from miniapr.train.practice import practice
+from miniapr.train.practice import Practice, practice
 from miniapr.train.rl import RLConfig, Run, train
 from miniapr.train.roles import Recipe, Shares
 from miniapr.train.rows import collate, logprobs
-from miniapr.train.sampler import Sampler
+from miniapr.train.sampler import Sampler, in_line
 from miniapr.train.sft import train as train_sft
 from miniapr.train.update import learn, lessons
 
@@ -170,6 +170,12 @@ def test_rollouts_of_one_prompt_share_its_prefill(start: Path, monkeypatch: pyte
         costs.append(sum(request.cost.prefilled for request in requests[1:]))
         assert len(rolled) == 4 and len({rollout.root.written for rollout in rolled}) > 1
     assert costs[1] - costs[0] == 4 * (len(how.prompt(problem)) - 1)
+
+
+def test_what_is_usual_is_the_mean_over_problems_of_the_batch_that_look_alike() -> None:
+    lengths = {"ab": 10, "cd": 20, "efg": 7, "hij": None, "k": None}
+    known = Practice(lambda *_: None, lambda *_: True, lambda *_: "", list, lengths.get)  # type: ignore[arg-type,return-value]
+    assert in_line(known, list(lengths)) == [(10, 15), (20, 15), (7, 7), (None, 7), (None, None)]
 
 
 def test_a_running_engine_takes_new_weights_and_forgets_old_keys() -> None:
