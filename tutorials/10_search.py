@@ -348,7 +348,8 @@ assert narrow[1] < wide[1]
 # | Graph-of-Thoughts | parts, and joins of them | scores | the best of each part | its parts |
 #
 # The branches of a search are compared from above, by somebody who looks at all of them. They themselves still know
-# nothing of each other. What if they could read each other *while they write*? Chapter 11.
+# nothing of each other. What if they could read each other *while they write*?
+# [Chapter 11](11_thoughts_that_see_each_other.ipynb).
 #
 # ## Exercises
 #
