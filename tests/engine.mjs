@@ -25,6 +25,7 @@ function programmed({ prompt, acts, options }) {
     extend: ({ who, tokens }) => engine.extend(one(who), tokens),
     decode: ({ who, until, most }) => engine.decode(who.map(one), until, most),
     fork: ({ who, seeds, keep }) => engine.fork(one(who), seeds, keep),
+    weave: ({ who, positions, slot }) => engine.weave(who.map(one), positions, slot ?? 0),
     join: ({ who, which, how, then, beside }) => engine.join(one(who), which.map(one), how, then, beside),
     message: ({ who, which, tokens, keep, beside }) => engine.join(one(who), which.map(one), message(tokens, keep), [], beside),
     release: ({ who }) => engine.release(one(who)),

@@ -25,6 +25,7 @@ from miniapr.model import checkpoint
 from miniapr.model.bundle import SHIPPED
 from miniapr.model.bundle import shipped as models
 from miniapr.stepper import Session
+from miniapr.stepper.commands import WOVEN
 from miniapr.stepper.engine import about, config_of, packed
 from miniapr.stepper.levels import LEVELS
 from miniapr.stepper.page import STATIC
@@ -99,6 +100,7 @@ act = st.one_of(
     st.tuples(st.just("decode"), number, st.integers(0, 5), st.lists(token, max_size=2)),
     st.tuples(st.just("fork"), number, st.lists(st.lists(token, max_size=3), min_size=1, max_size=3), st.none()),
     st.tuples(st.just("fork"), number, st.lists(some, min_size=1, max_size=3), st.integers(0, 9)),
+    st.tuples(st.just("weave"), number, st.lists(some, min_size=1, max_size=3), st.sampled_from(WOVEN)),
     st.tuples(
         st.just("join"),
         number,
@@ -114,7 +116,7 @@ act = st.one_of(
 )
 # Whole figures too, so that most programs get as far as a join.
 figure = st.tuples(
-    st.tuples(st.just("fork"), number, st.lists(some, min_size=2, max_size=3), st.none()),
+    st.tuples(st.sampled_from(("fork", "weave")), number, st.lists(some, min_size=2, max_size=3), st.none()),
     st.tuples(st.just("decode"), st.just(-1), st.integers(1, 4), st.just([])),
     st.tuples(
         st.just("join"),
@@ -168,6 +170,15 @@ class World:
     def fork(self, one: Branch, seeds: list[list[int]], keep: int | None) -> None:
         keep = None if keep is None else min(keep, len(one.history))
         self.told(lambda: self.engine.fork(one, seeds, keep), kind="fork", who=one.id, seeds=seeds, keep=keep)
+
+    def weave(self, one: Branch, seeds: list[list[int]], positions: str | None) -> None:
+        self.fork(one, seeds, None)
+        if self.refused[-1] is None:
+            children, slot = one.children[:], 9 if positions == "slots" else None
+            self.told(
+                lambda: self.engine.weave(children, positions or "shared", slot),
+                kind="weave", who=[child.id for child in children], positions=positions or "shared", slot=slot,
+            )  # fmt: skip
 
     def join(self, parent: Branch, which: int, how: str, then: list[int], beside: bool) -> None:
         chosen = parent.children[:]
@@ -262,10 +273,12 @@ WRONG = {
     "queries turned the wrong way": ("decoder.js", "this.turn(-shift)", "this.turn(shift)"),
     "a token does not see itself": ("engine.js", "slots.subarray(0, i + 1)", "slots.subarray(0, Math.max(i, 1))"),
     "a stitch goes on after the shortest": ("joins.js", "Math.max(parent.position, ...", "Math.min(Infinity, ..."),
-    "the last token is not lost": ("branching.js", "rest = span.tokens.splice(done)", "rest = []"),
+    "the last token is not lost": ("spans.js", "rest = span.tokens.splice(done)", "rest = []"),
     "keys of copies are not turned": ("cache.js", "rotate(keys, slot", "rotate(keys.slice(), slot"),
     "blocks are handed out in another order": ("cache.js", "this.free.pop()", "this.free.shift()"),
     "a fork computes what it shares": ("branching.js", "this.cost.reused += reused", "this.cost.prefilled += reused"),
+    "workers see each other too early": ("weave.js", "Math.min(stop, span", "Math.min(stop + 1, span"),
+    "whoever leaves a weave is forgotten": ("branching.js", "this.left.add(branch)", "this.letGo(branch)"),
     "re-prefill keeps the first branch's length only": ("joins.js", "kept += ready.length", "kept += 1"),
 }  # fmt: skip
 
@@ -274,6 +287,14 @@ WRONG = {
 def one_of_each() -> World:
     """A program with every join in it, the last beside the branches that it joins."""
     world = World([1, 2, 3])  # a prompt after which nothing is a close call
+    for positions in WOVEN:
+        world.do("weave", 0, [[5, 6], [7], [8, 9]], positions)
+        world.do("decode", 1, 2, [])
+        world.do("decode", -1, 3, [])
+        world.do("release", 2)
+        world.do("decode", -1, 2, [])
+        world.do("join", 0, 1, "stitch_copied", [3], False)
+        world.do("decode", -1, 2, [])
     for how in ("stitch", "stitch_contiguous", "stitch_copied", "reprefill"):
         world.do("fork", 0, [[5, 6], [7], [8, 9]], None)
         world.do("decode", 1, 2, [])
@@ -307,15 +328,21 @@ def test_a_wrong_engine_is_found(
 
 sensible = st.one_of(
     st.sampled_from(("fork 2", "fork 3", "fork 7 * 3 | 8 - 7", "write 7 * 3", "decode 1", "decode 4")),
+    st.sampled_from(("weave 2", "weave shared 3", "weave contiguous 2", "weave 7 | 8", "spawn 2")),
+    st.sampled_from(("spawn 7 | 8", "cancel", "join message")),
     st.builds("branch {}".format, st.integers(0, 4)),
     st.builds("join {}".format, st.sampled_from(("stitch", "contiguous", "copied", "reprefill", "stitch then 7 * 3"))),
     st.builds("join select {}".format, st.integers(1, 4)),
     st.builds("drop {}".format, st.integers(0, 4)),
     st.sampled_from(("undo", "undo 2", "undo all", "redo", "redo all", "help", "free", "reset", "hint")),
     st.sampled_from(("fork", "fork 0", "fork x", "fork 99", "fork 7 | ", "decode x", "undo x", "level 99")),
-    st.sampled_from(("join", "join sideways", "join select", "drop 0", "write foo")),
+    st.sampled_from(("join", "join sideways", "join select", "drop 0", "write foo", "weave", "cancel 7 8")),
 )  # fmt: skip
-joined = st.tuples(st.just("fork 3"), st.just("decode 3"), st.sampled_from(("join stitch", "join reprefill", "undo")))
+joined = st.tuples(
+    st.sampled_from(("fork 3", "weave 2", "weave contiguous 3")),
+    st.just("decode 3"),
+    st.sampled_from(("join stitch", "join reprefill", "undo")),
+)
 said = st.lists(st.one_of(joined, st.tuples(sensible)), min_size=2, max_size=5).map(
     lambda parts: [line for part in parts for line in part]
 )
@@ -358,6 +385,20 @@ def test_the_model_with_terse_plans_thinks_in_pages_too() -> None:
         lines = ["decode", "fork 4", "decode", "join stitch", "decode", "level 3"]
         session = roomy(bundle, "<bos> <adaptive> 8 7 3 -> 29 :")
         told = differs(asked, session, lines[:-1])
+        workers = [
+            "weave 3",
+            "decode 9",
+            "branch 2",
+            "decode 2",
+            "branch 0",
+            "drop 1",
+            "cancel miss",
+            "undo 2",
+            "join copied",
+        ]
+        told += differs(asked, roomy(bundle, "<bos> <worker> 8 7 3 -> 29 :"), workers)
+        children = ["decode", "spawn 8", "cancel", "undo", "decode", "join stitch", "join message", "decode"]
+        told += differs(asked, roomy(bundle, "<bos> <parent> 8 7 3 -> 29 :"), children)
         (*_, refused) = asked(prompt="<bos> <adaptive> 8 7 3 -> 29 :", lines=lines)
     assert told == [] and clear(session.engine.events)
     assert refused["error"] and "no token" in refused["said"]  # the levels are the other model's

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import miniapr
 from miniapr.engine.engine import Engine
+from miniapr.stepper.commands import SLOT
 from miniapr.stepper.levels import LEVELS, figure
 from miniapr.stepper.play import LONGEST, Play
 from miniapr.stepper.session import COMMANDS, Session
@@ -45,10 +46,15 @@ def drawn(session: Session) -> object:
     (run,) = session.trace.runs
     for told in run["events"]:
         kind, data, branch = told["kind"], told["data"], told["branch"]
+        if kind == "sealed" and branch not in branches:
+            continue  # it has left a weave that goes on
         if kind in ("started", "cached", "sealed", "joined"):
             branches[branch] = [data["span"], data["view"], data["tokens"][:]]
         elif kind == "forked":
             branches |= {c["branch"]: [c["span"], c["view"], c["tokens"][:]] for c in data["children"]}
+        elif kind == "woven":
+            members = [member for member in data["members"] if member["branch"] in branches]
+            branches |= {m["branch"]: [m["span"], m["view"], m["tokens"][:]] for m in members}
         elif kind == "extended":
             branches[branch][2] += data["tokens"]
         elif kind == "decoded":
@@ -77,10 +83,13 @@ number = st.integers(0, 5).map(str)
 then = st.sampled_from(("", " then a", " then xyz"))
 sensible = st.one_of(
     st.builds("fork {}".format, st.integers(1, 3)),
-    st.sampled_from(("fork a | bc", "fork .|z|ab")),
+    st.sampled_from(
+        ("fork a | bc", "fork .|z|ab", "spawn a | bc", "weave shared a | bc", "weave contiguous 2", "weave a|b")
+    ),
     st.builds("decode {}".format, st.integers(1, 4)),
     st.builds("branch {}".format, number),
-    st.builds("join {}{}".format, st.sampled_from(("stitch", "contiguous", "copied", "reprefill")), then),
+    st.builds("join {}{}".format, st.sampled_from(("stitch", "contiguous", "copied", "reprefill", "message")), then),
+    st.sampled_from(("cancel a", "cancel e", "cancel x")),
     st.builds("join select {}".format, number),
     st.builds("drop {}".format, number),
     st.builds("write {}".format, st.sampled_from(("a", "hello"))),
@@ -89,8 +98,9 @@ travel = st.sampled_from(("undo", "undo 2", "undo all", "redo", "redo all", "hel
 unfinished = st.builds("{} {}".format, st.sampled_from(list(COMMANDS)), st.text())
 nonsense = st.one_of(st.text(max_size=12), unfinished)
 joins = st.sampled_from(("join stitch then a", "join contiguous then b", "join copied then c", "join reprefill"))
+forks = st.sampled_from(("fork 2", "fork 3", "weave shared 2", "weave a | bc | d", "spawn a | b"))
 figures = st.one_of(  # whole figures too, so that most sessions get as far as going back over a join
-    st.tuples(st.sampled_from(("fork 2", "fork 3")), st.sampled_from(("decode 2", "decode 3")), joins, travel),
+    st.tuples(forks, st.sampled_from(("decode 2", "decode 3")), joins, travel),
     st.tuples(sensible, sensible, sensible),
     st.tuples(travel, sensible),
     st.tuples(nonsense),
@@ -149,6 +159,8 @@ def test_every_offer_can_be_taken(choices: list[int]) -> None:
         line = offered[choice % len(offered)]
         if line.startswith("join") and "select" not in line:
             line += " then a"
+        if line.startswith("weave"):
+            line = "weave shared 2"  # the context has no room for slots
         if line == "decode":
             continue  # a hundred tokens each time: the context is 400
         if line.startswith("fork") and session.leaves[0].depth >= LIMITS.depth:
@@ -218,7 +230,7 @@ def test_a_full_pool_forgets_the_past_first_and_undo_still_works() -> None:
 MISTAKES = {
     "": "no command is called ''",
     "frok 3": "`fork`?",
-    "spoon": "`help` lists them",
+    "xyzzy": "`help` lists them",
     "fork": "for example|For example",
     "fork 0": "1 to 16",
     "fork 17": "1 to 16",
@@ -236,6 +248,13 @@ MISTAKES = {
     "join stitch 0": "is the root",
     "join select 9": "no branch 9",
     "drop 0": "is the root",
+    "weave": "weave into how many",
+    "weave 0": "1 to 16",
+    "spawn": "spawn into how many",
+    "spawn 2": "0 of 2 children have a question",
+    "spawn a |": "both sides",
+    "cancel": "waits for one word",
+    "cancel ab": "waits for one word",
     "write": "write what",
     "undo": "nothing to undo",
     "redo": "nothing to redo",
@@ -307,6 +326,68 @@ def test_the_shipped_model_thinks_it_through(bundle: miniapr.Bundle) -> None:
         session.play("join reprefill", "decode")
         assert session.root.text.endswith("answer ( 7 * 3 ) + 8 <eos>")
         assert session.cost.recomputed > 0
+
+
+# Workers, children, early cancel
+
+
+@pytest.fixture(scope="module")
+def roles() -> miniapr.Bundle:
+    return miniapr.load("countdown-roles")
+
+
+def asked(roles: miniapr.Bundle, role: str, problem: str = "8 7 3 -> 29") -> Session:
+    return Session(roles, roles.tokenizer.ids(f"<bos> <{role}> {problem} :".split()))
+
+
+def test_in_a_weave_each_sees_what_the_others_write_and_undo_takes_it_back(roles: miniapr.Bundle) -> None:
+    with asked(roles, "worker") as session:
+        session.play("weave 2", "decode 8")
+        texts, picture = [leaf.text for leaf in session.leaves], figure(session)
+        positions = [leaf.born_at for leaf in session.leaves]
+        assert positions[1] - positions[0] == SLOT
+        session.do("undo all")
+        session.play("fork 1 | 2", "decode 8")
+        assert figure(session) != picture
+        session.do("undo all")
+        session.play("weave 2", "decode 3", "decode 5")
+        assert [leaf.text for leaf in session.leaves] == texts and figure(session) == picture
+        first = session.leaves[0].id
+        session.play(f"drop {first}", "undo")
+        assert [leaf.text for leaf in session.leaves] == texts
+        with pytest.raises(ValueError, match="is in a weave"):
+            session.play(f"branch {first}", "fork 2")
+
+
+def test_a_child_sees_its_question_alone_and_the_parent_hears_its_answer(roles: miniapr.Bundle) -> None:
+    with asked(roles, "parent", "9 5 4 -> 41") as session:
+        session.play("decode", "spawn 8", "decode")
+        children = [leaf.text for leaf in session.leaves]
+        assert all(text.startswith("<bos> <child> 9 5 4 -> 41 : ") for text in children)
+        assert session.leaves[0].span.view.tokens[:1] == [roles.tokenizer.id("<bos>")]
+        assert "join stitch" not in session.offers and "join message" in session.offers
+        session.do("join message")
+        heard = session.root.text.split("</plan> ")[1].split(" <join>")[0]
+        assert heard == "miss miss miss miss miss miss hit a*b a-b hit a*c a+b"
+        assert session.play("decode").root.text.endswith(" <eos>")
+
+
+def test_the_first_that_hits_ends_the_others_in_the_same_step(roles: miniapr.Bundle) -> None:
+    with asked(roles, "adaptive", "9 5 4 -> 41") as session:
+        said = session.play("decode", "fork 8").do("cancel")
+        (left,) = session.leaves
+        assert left.text.split()[-1] == "hit" and f"Branch {left.id} said `hit`" in said
+        early, held = session.cost.decoded, session.blocks
+        session.play("undo", "decode")
+        assert session.cost.decoded > early and session.blocks > held
+
+
+def test_whoever_is_beside_the_first_goes_and_nobody_else() -> None:
+    session = small().play("fork 2", "branch 1", "fork 2", "branch 0")
+    leaf = session.branch(3)
+    assert [branch.id for branch in session.beside(leaf)] == [2, 4]
+    session.do("branch 1")
+    assert [branch.id for branch in session.beside(leaf)] == [4]
 
 
 def test_text_cannot_become_a_control_token(bundle: miniapr.Bundle) -> None:

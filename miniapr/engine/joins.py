@@ -106,7 +106,7 @@ def message(tokens: Sequence[int], keep: int | None = None) -> Join:
     """The branches' KV is dropped and a message put in their place, after the first ``keep`` tokens of the
     parent's history, by default all of it (APR, Pan et al. 2025, section 3: the call is cut out)."""
 
-    def join(parent: Branch, branches: Sequence[Branch]) -> Merge:
+    def told(parent: Branch, branches: Sequence[Branch]) -> Merge:
         length = len(parent.view) if keep is None else keep
         least = parent.first if parent.parent else 0
         if not least <= length <= len(parent.view):
@@ -114,7 +114,8 @@ def message(tokens: Sequence[int], keep: int | None = None) -> Join:
         view = parent.view.head(length)
         return Merge(view, view.end, tuple(tokens))
 
-    return join
+    told.__name__ = message.__name__  # as it is called in the events
+    return told
 
 
 def _own(branch: Branch) -> tuple[Piece, ...]:

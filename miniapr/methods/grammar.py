@@ -18,7 +18,8 @@ from ..model.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Control:
-    """Ids of a model's control tokens. ``item`` stands between the items of a plan; None: each token of it is one."""
+    """Ids of a model's control tokens. ``item`` stands between the items of a plan; None: each token of it is one.
+    ``child`` begins the prompt of a child in a context of its own; None: the model knows no such role."""
 
     plan: int
     plan_end: int
@@ -27,12 +28,13 @@ class Control:
     join: int
     eos: int
     item: int | None = None
+    child: int | None = None
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, names: Mapping[str, str]) -> Control:
         """From the names that the model's description gives. Raises ValueError for one that is missing."""
         known = [field.name for field in fields(cls)]
-        missing = [name for name in known if name not in names and name != "item"]
+        missing = [name for name in known if name not in names and name not in ("item", "child")]
         if missing:
             raise ValueError(f"the model's description names no control token for {', '.join(missing)}")
         return cls(**{name: tokenizer.id(names[name]) for name in known if name in names})

@@ -65,7 +65,7 @@ def speaks(bundle: Bundle) -> bool:
 
 def methods_of(bundle: Bundle) -> list[str]:
     """Those that the model can follow: by its own control tokens, or by being prompted to."""
-    control = {field.name for field in fields(Control)} <= set(bundle.control)
+    control = {field.name for field in fields(Control)} - {"child"} <= set(bundle.control)
     can = {"adaptive": control, "skeleton": speaks(bundle)}
     return [name for name in METHODS if can[name]]
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine.branch import Branch
+from ..engine.joins import message
 from ..engine.operations import Settle
-from ..methods.grammar import read_plan
-from .tree import LIMITS, Tree, listed
+from .beginnings import number, only, planned, questions, thoughts, voices, word_that_ends
+from .tree import Tree, listed
 
 HOW = {
     "stitch": "stitch",
@@ -17,8 +18,11 @@ HOW = {
     "copied": "stitch_copied",
     "reprefill": "reprefill",
     "select": "select",
+    "message": "message",
 }
 LONGEST = 100  # tokens of a decode without a number
+WOVEN = ("slots", "shared", "contiguous")  # positions in a weave, the first unless another is said
+SLOT = 64  # positions that each has of its own, as the workers of the model that ships were taught
 
 
 @dataclass(frozen=True)
@@ -32,38 +36,29 @@ class Command:
 
 
 def fork(tree: Tree, rest: str) -> str:
-    parent = _only(tree, "fork")
-    if not rest:
-        raise ValueError("fork into how many? For example `fork 3`")
-    if rest.lstrip("+-").isdecimal():
-        seeds = _ideas(tree, parent, number(rest, "fork 3"))
-    else:
-        control = [tree.control.thread] if tree.control else []
-        seeds = [[*control, *tree.encode(words)] for words in rest.split("|")]
-        if not all(words.strip() for words in rest.split("|")):
-            raise ValueError("a branch has no beginning: put words on both sides of each |")
-    children = tree.engine.fork(parent, seeds)
-    names = listed(child.id for child in children)
+    parent = only(tree, "fork")
+    names = listed(child.id for child in tree.engine.fork(parent, thoughts(tree, parent, rest)))
     return f"Branches {names} go on from position {parent.position}: nothing was computed or copied for it."
 
 
-def _ideas(tree: Tree, parent: Branch, count: int) -> list[list[int]]:
-    """How ``count`` branches begin: with the items of the plan that the branch ends with, else with the likeliest next
-    tokens, each with another one (greedy twins would all write the same)."""
-    if not 1 <= count <= LIMITS.width:
-        raise ValueError(f"a fork makes 1 to {LIMITS.width} branches, not {count}")
-    control = tree.control
-    if control and (items := read_plan(parent.history, control, count).items):
-        return [[control.thread, *item] for item in items] + [[control.thread]] * (count - len(items))
-    logits = tree.engine.settle(parent).logits
-    assert logits is not None
-    special = vars(control).values() if control else ()
-    return [[token] for token in logits.argsort(descending=True, stable=True).tolist() if token not in special][:count]
+def weave(tree: Tree, rest: str) -> str:
+    parent, (first, _, others) = only(tree, "fork into a weave"), rest.partition(" ")
+    positions, rest = (first, others) if first in WOVEN else (WOVEN[0], rest)
+    children = tree.engine.fork(parent, voices(tree, parent, rest))
+    tree.engine.weave(children, positions, SLOT if positions == "slots" else None)
+    names = listed(child.id for child in children)
+    return f"Branches {names} go on from position {parent.position}, and see each other's words as they are written."
+
+
+def spawn(tree: Tree, rest: str) -> str:
+    parent = only(tree, "spawn")
+    names = listed(child.id for child in tree.engine.fork(parent, questions(tree, parent, rest), keep=0))
+    return f"Branches {names} begin at position 0: each sees its own words, and none of those before."
 
 
 def decode(tree: Tree, rest: str) -> str:
     count = number(rest, "decode 5") if rest else LONGEST
-    going = [branch for branch in tree.leaves if not tree.ended(branch)]
+    going = tree.going
     if not going:
         if tree.control and all(leaf.history[-1] == tree.control.plan_end for leaf in tree.leaves):
             raise ValueError("the plan is written: `fork 3` begins with its items")
@@ -74,6 +69,29 @@ def decode(tree: Tree, rest: str) -> str:
     tree.engine.perform(tree.root.request, Settle(going))  # the last tokens too, so that a command makes one span
     tokens, passes = cost.decoded - tokens, cost.steps - passes
     return f"{_many(tokens, 'token')} in {_many(len(going), 'branch', 'es')}, {_many(passes, 'forward pass', 'es')}."
+
+
+def cancel(tree: Tree, rest: str) -> str:
+    word, going = word_that_ends(tree, rest), tree.going
+    if not going:
+        raise ValueError("all these branches have ended: `cancel` is for those that still write")
+    cost, ends = tree.root.request.cost, tree.control.ends if tree.control else ()
+    tokens, won = cost.decoded, list[Branch]()
+    for _ in range(LONGEST):
+        tree.engine.decode(going, until=ends, max_tokens=1)
+        won = [branch for branch in going if branch.history[-1] == word]
+        going = [branch for branch in going if not tree.ended(branch)]
+        if won or not going:
+            break
+    tree.engine.perform(tree.root.request, Settle(won[:1] or tree.leaves))
+    said, tokens = tree.engine.tokenizer.decode([word]), cost.decoded - tokens
+    if not won:
+        return f"{_many(tokens, 'token')}, and no branch said `{said}`."
+    beside = tree.beside(won[0])
+    for branch in beside:
+        tree.engine.release(branch)
+    gone = f"{listed(branch.id for branch in beside)} let go in the same step" if beside else "nobody was beside it"
+    return f"Branch {won[0].id} said `{said}` after {_many(tokens, 'token')} of all: {gone}."
 
 
 def branch(tree: Tree, rest: str) -> str:
@@ -94,10 +112,11 @@ def join(tree: Tree, rest: str) -> str:
     tokens = tree.encode(text)
     if tree.control and not then and how != "select":
         tokens = [tree.control.join]
-    if not tokens and how != "select":
+    rule = how if how != "message" else message([token for one in branches for token in tree.message(one)])
+    if not tokens and how not in ("select", "message"):
         raise ValueError(f"the joined branch needs words to go on from: `join {words} then ...`")
     gone = [b.id for b in parent.children]
-    joined = tree.engine.settle(tree.engine.join(parent, branches, how, tokens))
+    joined = tree.engine.settle(tree.engine.join(parent, branches, rule, tokens))
     if tree.focus in gone:
         tree.focus = joined.id
     cost = joined.join_cost or {}
@@ -127,7 +146,7 @@ def _to_join(tree: Tree, ids: list[int]) -> tuple[Branch, list[Branch]]:
 def write(tree: Tree, rest: str) -> str:
     if not rest:
         raise ValueError("write what? For example `write 7 * 3`")
-    leaf, tokens = _only(tree, "be written to"), tree.encode(rest)
+    leaf, tokens = only(tree, "be written to"), tree.encode(rest)
     tree.engine.settle(tree.engine.extend(leaf, tokens))
     return f"{_many(len(tokens), 'token')} written to branch {leaf.id}, and computed in one forward pass."
 
@@ -144,38 +163,24 @@ def drop(tree: Tree, rest: str) -> str:
     return f"Branch {gone.id} is let go, and with it {free} that no other branch reads."
 
 
-def _only(tree: Tree, what: str) -> Branch:
-    leaves = tree.leaves
-    if len(leaves) != 1:
-        names = listed(leaf.id for leaf in leaves)
-        raise ValueError(f"which branch is to {what}? There are {names}: say `branch {leaves[0].id}` first")
-    return leaves[0]
-
-
 def offers(tree: Tree) -> list[str]:
     """Changes that can be made now."""
     leaves, found = tree.leaves, []
-    if len(leaves) == 1:
-        found += ["fork 2", "fork 3"]
-    if not all(tree.ended(leaf) for leaf in leaves):
-        found += ["decode 1", "decode 5", "decode"]
+    if len(leaves) == 1 and not leaves[0].span.weave:
+        found += ["fork 2", "fork 3", "weave 2"] + ["spawn 2"] * bool(planned(tree, leaves[0], 2))
+    if tree.going:
+        found += ["decode 1", "decode 5", "decode"] + ["cancel"] * (len(leaves) > 1 and tree.hit is not None)
     try:
         _, branches = _to_join(tree, [])
     except ValueError:
         branches = []
     if branches:
-        found += [f"join {how}" for how in HOW if how != "select"]
+        alone = any(not branch.first for branch in branches)  # in contexts of their own
+        found += [f"join {how}" for how in (("reprefill", "message") if alone else HOW) if how != "select"]
     if len(leaves) == 1 and leaves[0].parent:
         found += [f"join select {leaves[0].id}", f"drop {leaves[0].id}"]
     found += [f"branch {branch.id}" for branch in tree.root.request.alive if branch.id != tree.focus]
     return found
-
-
-def number(text: str, example: str) -> int:
-    """A small whole number. Raises ValueError for anything else, with an example of the command's use."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 6):
-        raise ValueError(f"`{example.split(maxsplit=1)[0]}` takes a whole number, as in `{example}`, not {text!r}")
-    return int(text)
 
 
 def _many(count: int, what: str, ending: str = "s") -> str:
@@ -185,7 +190,16 @@ def _many(count: int, what: str, ending: str = "s") -> str:
 
 CHANGES = {
     "fork": Command("fork 3", "split the branch in three; or say how each begins: `fork 7 * 3 | 8 - 7`", fork),
+    "weave": Command(
+        "weave 2", f"the same, and they see each other write; also `weave {WOVEN[2]} 2`, `weave a | b`", weave
+    ),
+    "spawn": Command(
+        "spawn 2", "children with contexts of their own, for the items of a plan; or `spawn a | b`", spawn
+    ),
     "decode": Command("decode 5", "five tokens in every branch, in one batch; no number: until each ends", decode),
+    "cancel": Command(
+        "cancel", "decode until one branch says hit (or `cancel miss`), and let those beside it go", cancel
+    ),
     "branch": Command("branch 2", "work on branch 2 and what is below it; `branch 0` is the whole tree", branch),
     "join": Command("join stitch", f"make branches one again: {listed(HOW, 'or')}; `join select 2`", join),
     "write": Command("write 7 * 3", "append words of your own to the branch", write),

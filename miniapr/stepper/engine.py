@@ -1,7 +1,7 @@
 """What a page needs to think by itself: the engine in JavaScript, and a model for it, in one file.
 
-The engine (``static/engine``) is the Python one again, small enough to read beside it: greedy, one tree, no weaves, no
-prefix cache, nobody who must give way. It writes the same events, so the same drawing serves both, and the tests hold
+The engine (``static/engine``) is the Python one again, small enough to read beside it: greedy, one tree, no prefix
+cache, nobody who must give way. It writes the same events, so the same drawing serves both, and the tests hold
 the one to the other.
 """
 
@@ -21,8 +21,8 @@ from .page import inline, script
 WORKER = tuple(
     f"engine/{name}.js"
     for name in (
-        "tensors", "decoder", "span", "branch", "cache", "joins", "branching", "engine", "tokenizer", "grammar",
-        "countdown", "commands", "session", "levels", "play", "worker",
+        "tensors", "decoder", "span", "weave", "branch", "cache", "joins", "spans", "branching", "jobs", "engine",
+        "tokenizer", "grammar", "countdown", "beginnings", "commands", "session", "levels", "play", "worker",
     )
 )  # fmt: skip
 BLOCKS, BLOCK_SIZE = 512, 4

@@ -6,11 +6,11 @@ which; what they say does not matter) and every limit is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..kv.span import View
+from ..kv.span import Piece, View
 from ..model.bundle import Bundle
 from ..tasks.countdown import Problem, verify
 from ..tasks.demonstrations import extract_answer
@@ -112,16 +112,17 @@ def figure(session: Session) -> object:
 def _seen(view: View) -> list[tuple[int, tuple[int, ...]]]:
     seen = []
     for piece in view:
-        span, before = piece.span, positions(piece.span.view)
+        span, before = piece.span, piece.span.view
         for i in range(piece.start, piece.stop):
             at = span.position + i
-            seen.append((at + piece.shift, tuple(at - other for other in (*before, *range(span.position, at + 1)))))
+            read = span.weave.sees(span, i + 1) if span.weave else (*before, Piece(span, 0, i + 1))
+            seen.append((at + piece.shift, tuple(at - other for other in positions(read))))
     return seen
 
 
-def positions(view: View) -> list[int]:
-    """Of all tokens of a view, as its reader counts."""
-    return [position for piece in view for position in range(piece.position, piece.end)]
+def positions(read: Iterable[Piece]) -> list[int]:
+    """Of all tokens of these pieces, as their reader counts."""
+    return [position for piece in read for position in range(piece.position, piece.end)]
 
 
 def says(word: str) -> Callable[[Session], bool]:

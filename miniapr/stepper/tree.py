@@ -10,6 +10,7 @@ from ..engine.engine import Engine
 from ..engine.sampling import Sampling
 from ..methods.grammar import Control
 from ..model.bundle import Bundle
+from ..tasks.vocabulary import HIT, MISS
 
 # A short problem with a plan that the shipped model can follow: its first item leads to the target.
 PROMPT = "<bos> <adaptive> 8 7 3 -> 29 : <plan> 7 * 3 <item> 8 - 7 <item> 8 * 7 </plan>"
@@ -52,6 +53,43 @@ class Tree:
     def leaves(self) -> list[Branch]:
         """The branches at or below the focus that have not forked, in order of birth."""
         return [one for one in self.root.request.alive if not one.children and self.below(one, self.focus)]
+
+    @property
+    def going(self) -> list[Branch]:
+        """Those of them that still write."""
+        return [leaf for leaf in self.leaves if not self.ended(leaf)]
+
+    @property
+    def hit(self) -> int | None:
+        """The word by which a model says that it has found what was asked for; None: it has none."""
+        return self._word(HIT)
+
+    def message(self, branch: Branch) -> list[int]:
+        """What a parent hears of a child: what it wrote from its last hit on, or that it missed; where a model has no
+        such words, all of it."""
+        said = [token.id for token in branch.generated]
+        said = said[:-1] if said and self.ended(branch) else said
+        hit, miss = self.hit, self._word(MISS)
+        if hit is None or miss is None:
+            return said
+        hits = [i for i, token in enumerate(said) if token == hit]
+        return said[hits[-1] :] if hits else [miss]
+
+    def _word(self, word: str) -> int | None:
+        """A word of a model that has control tokens, if it is one token."""
+        try:
+            found = self.encode(word) if self.control else []
+        except ValueError:
+            return None
+        return found[0] if len(found) == 1 else None
+
+    def beside(self, branch: Branch) -> list[Branch]:
+        """What lies below the focus, and neither above nor below this branch: the topmost of each."""
+        found: list[Branch] = []
+        while branch.id != self.focus and branch.parent:
+            found = [*(child for child in branch.parent.children if child is not branch), *found]
+            branch = branch.parent
+        return found
 
     def below(self, branch: Branch, id: int) -> bool:
         """Whether it is branch ``id`` or comes from it."""

@@ -189,8 +189,9 @@ class Roles:
         return state
 
     def _list(self, rng: random.Random) -> sorting.Numbers:
-        """Most lists are short: a long one shows each of its steps many times."""
-        return Sorting(most=rng.choice((2 * sorting.LEAF, 4 * sorting.LEAF, sorting.MOST))).draw(rng, "train")
+        """Most lists are short: a long one shows each of its steps many times, and takes as many tokens for it."""
+        (most,) = rng.choices((2 * sorting.LEAF, 4 * sorting.LEAF, sorting.MOST), (4, 2, 1))
+        return Sorting(most=most).draw(rng, "train")
 
     def _merge(self, rng: random.Random) -> Trace:
         """A list in two parts of any sizes."""

@@ -38,6 +38,12 @@ export class Branch {
     return this.view.plus([this.span.whole()]).after(this.parent ? this.first : 0);
   }
 
+  /** All that its next token would see, what is written beside it included, and that token's position. */
+  get seen() {
+    const { view, span, position } = this;
+    return span.weave ? span.weave.frozen(span) : [view.plus([span.whole()]), position];
+  }
+
   /** All that it stands on is computed. */
   get ready() {
     return this.span.written === this.span.tokens.length;

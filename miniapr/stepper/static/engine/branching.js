@@ -1,25 +1,12 @@
-// What the operations do to a tree: fork, join, close, and going back. No model is run here (miniapr/engine/: spans.py,
-// branching.py, commits.py).
+// What the operations do to a tree: fork, join, close, and going back. No model is run here (miniapr/engine/branching.py,
+// commits.py).
 import { Branch, written } from "./branch.js";
-import { KVCache } from "./cache.js";
 import { common, Piece, Span, View } from "./span.js";
+import { Spans } from "./spans.js";
+import { Weave } from "./weave.js";
 
-/** One tree, who holds which views, and what has happened. */
-export class Branching {
-  constructor(model, blocks, size) {
-    Object.assign(this, { model, kv: new KVCache(model, blocks, size), branches: [], events: [], step: 0, told: new Int32Array(blocks) });
-    this.numbers = { span: 0, branch: 0 };
-    this.cost = { decoded: 0, prefilled: 0, recomputed: 0, reused: 0, bytes_moved: 0, keys_shifted: 0, steps: 0 };
-  }
-
-  get alive() {
-    return this.branches.filter((branch) => branch.state === "alive");
-  }
-
-  emit(kind, branch, data = {}, request = 0) {
-    this.events.push({ kind, step: this.step, request, branch: branch?.id ?? null, data });
-  }
-
+/** Changes the tree and who holds which views. */
+export class Branching extends Spans {
   /** Say of which blocks the number of holders has changed. */
   census() {
     const now = this.kv.census(), refs = {};
@@ -29,27 +16,6 @@ export class Branching {
     if (!Object.keys(refs).length) return;
     this.emit("pool", null, { refs }, null);
     this.told = now;
-  }
-
-  span(position, view, tokens = []) {
-    return new Span(this.numbers.span++, position, view, tokens);
-  }
-
-  checkTokens(tokens, position) {
-    const { max_position_embeddings: context } = this.model.config;
-    if (position + tokens.length > context)
-      throw new Error(`${tokens.length} tokens from position ${position} on exceed the context of ${context}`);
-  }
-
-  /** Nothing more is written to the span. Tokens that are not computed yet move on to the new one. */
-  seal(branch) {
-    const { span } = branch, done = span.written, rest = span.tokens.splice(done), { again } = span;
-    span.again = Math.min(again, done);
-    branch.view = branch.view.plus([span.whole()]);
-    branch.span = this.span(span.end, branch.view, rest);
-    branch.span.again = again - span.again;
-    if (branch.sampledAt !== null) branch.sampledAt -= done;
-    this.emit("sealed", branch, written(branch));
   }
 
   split(parent, seeds, keep) {
@@ -118,8 +84,10 @@ export class Branching {
 
   /** Copy every moved piece to blocks of its own and turn its keys; the returned view is held. */
   materialise(view) {
+    if (view.pieces.some(({ span, shift }) => shift && span.weave)) // it could not be computed again without the others
+      this.emit("fallback", null, { wanted: "stitch_copied", did: "stitch_contiguous", why: "it was written in a weave" });
     const copies = [], pieces = view.pieces.map((piece) => {
-      if (!piece.shift) return piece;
+      if (!piece.shift || piece.span.weave) return piece;
       const copy = piece.span.moved(piece.shift, piece.stop, this.numbers.span++);
       copies.push([piece.span, copy, piece.shift]);
       return new Piece(copy, piece.start, piece.stop);
@@ -140,11 +108,22 @@ export class Branching {
   close(branch, state) {
     if (branch.state !== "alive") return;
     for (const child of [...branch.children].reverse()) this.close(child, state);
-    this.letGo(branch);
+    for (const one of this.leave(branch)) this.letGo(one);
     Object.assign(branch, { state, logits: null, goal: null });
     const siblings = branch.parent?.children ?? [];
     if (siblings.includes(branch)) siblings.splice(siblings.indexOf(branch), 1);
     this.emit(state === "joined" ? "merged" : state, branch);
+  }
+
+  /** It is alive no more. Those of which nothing is needed any more: not itself while others of its weave live. */
+  leave(branch) {
+    const { weave } = branch.span, woven = this.holders.filter((other) => weave && other !== branch && other.span.weave === weave);
+    if (woven.some((other) => !this.left.has(other))) {
+      this.left.add(branch);
+      return [];
+    }
+    for (const other of woven) this.left.delete(other);
+    return [...woven, branch];
   }
 
   letGo(branch) {
@@ -158,23 +137,27 @@ export class Branching {
   commit() {
     for (const branch of this.alive) if (branch.span.written) this.seal(branch);
     this.census();
-    const states = this.alive.map((branch) => [branch, {
+    const found = [...new Set(this.holders.flatMap(({ span }) => span.weave ?? []))];
+    const weaves = found.map((weave) => [this.members(weave), weave]);
+    const states = this.holders.map((branch) => [branch, {
       ...branch, children: [...branch.children], generated: [...branch.generated],
       span: new Span(branch.span.id, branch.span.position, branch.view, branch.span.tokens, branch.span.again),
     }]);
     for (const [, { view }] of states) this.kv.keep(view);
-    return { states, told: this.told };
+    return { states, weaves, told: this.told };
   }
 
   /** Put the tree back to where it was: nothing is computed, nothing is moved. */
-  checkout({ states, told }) {
-    const before = this.alive.map(({ view, span }) => ({ view, span }));
+  checkout({ states, weaves, told }) {
+    const before = this.holders.map(({ view, span }) => ({ view, span }));
     for (const branch of this.alive) Object.assign(branch, { state: "undone", logits: null });
     for (const [branch, state] of states) {
       const { id, position, view, tokens, again } = state.span; // a new one: it may be written to once more
       Object.assign(branch, state, { children: [...state.children], generated: [...state.generated], span: new Span(id, position, view, tokens, again) });
       this.kv.hold(state.view.pieces);
     }
+    for (const [members, { common, positions, end }] of weaves) new Weave(members.map(({ span }) => span), common, positions, end);
+    this.left = new Set(states.map(([branch]) => branch).filter(({ state }) => state !== "alive"));
     this.told = told;
     for (const branch of before) this.letGo(branch); // only now: what both hold must not be free in between
   }

@@ -1,9 +1,14 @@
 // What a learner can say to a tree: commands that change it, in words (miniapr/stepper/commands.py, tree.py).
-import { readPlan } from "./grammar.js";
+import { encode, listed, number, only, planned, questions, thoughts, voices, wordThatEnds } from "./beginnings.js";
+import { message } from "./joins.js";
 
-export const LIMITS = { tokens: 10000, width: 16, depth: 4 };
-const HOW = { stitch: "stitch", contiguous: "stitch_contiguous", copied: "stitch_copied", reprefill: "reprefill", select: "select" };
+const HOW = {
+  stitch: "stitch", contiguous: "stitch_contiguous", copied: "stitch_copied", reprefill: "reprefill", select: "select",
+  message: "message",
+};
 const LONGEST = 100; // tokens of a decode without a number
+const WOVEN = ["slots", "shared", "contiguous"]; // positions in a weave, the first unless another is said
+const SLOT = 64; // positions that each has of its own
 
 /** One tree: what commands work on. `focus`: the branch that they mean, with all below it. */
 export class Tree {
@@ -16,6 +21,37 @@ export class Tree {
 
   get leaves() {
     return this.engine.alive.filter((branch) => !branch.children.length && this.below(branch, this.focus));
+  }
+
+  /** Those of them that still write. */
+  get going() {
+    return this.leaves.filter((leaf) => !this.ended(leaf));
+  }
+
+  /** The word by which a model says that it has found what was asked for; null: it has none. */
+  get hit() {
+    return this.word("hit");
+  }
+
+  /** What a parent hears of a child: what it wrote from its last hit on, or that it missed. */
+  message(branch) {
+    const said = this.ended(branch) ? branch.generated.slice(0, -1) : branch.generated, { hit } = this, miss = this.word("miss");
+    if (hit === null || miss === null) return said;
+    const at = said.lastIndexOf(hit);
+    return at < 0 ? [miss] : said.slice(at);
+  }
+
+  /** What lies below the focus, and neither above nor below this branch: the topmost of each. */
+  beside(branch) {
+    const found = [];
+    for (let one = branch; one.id !== this.focus && one.parent; one = one.parent)
+      found.unshift(...one.parent.children.filter((child) => child !== one));
+    return found;
+  }
+
+  word(word) {
+    const { known } = this.engine.tokenizer;
+    return known.get(word) ?? null;
   }
 
   below(branch, id) {
@@ -45,28 +81,24 @@ export class Tree {
 }
 
 function fork(tree, rest) {
-  const parent = only(tree, "fork");
-  if (!rest) throw new Error("fork into how many? For example `fork 3`");
-  const parts = rest.split("|");
-  const seeds = /^[+-]*\d+$/.test(rest) ? ideas(tree, parent, number(rest, "fork 3")) : parts.map((words) => [tree.control.thread, ...encode(tree, words)]);
-  if (!parts.every((words) => words.trim())) throw new Error("a branch has no beginning: put words on both sides of each |");
-  const children = tree.engine.fork(parent, seeds);
-  return `Branches ${listed(children.map((child) => child.id))} go on from position ${parent.position}: nothing was computed or copied for it.`;
+  const parent = only(tree, "fork"), children = tree.engine.fork(parent, thoughts(tree, parent, rest));
+  return `Branches ${names(children)} go on from position ${parent.position}: nothing was computed or copied for it.`;
 }
 
-/** How branches begin: with the items of the plan that the branch ends with, else with the likeliest next tokens. */
-function ideas(tree, parent, count) {
-  if (!(count >= 1 && count <= LIMITS.width)) throw new Error(`a fork makes 1 to ${LIMITS.width} branches, not ${count}`);
-  const { control, engine } = tree, items = readPlan(parent.history, control, count);
-  if (items.length) return Array.from({ length: count }, (_, i) => [control.thread, ...(items[i] ?? [])]);
-  engine.settle([parent]);
-  const order = [...parent.logits.keys()].sort((a, b) => parent.logits[b] - parent.logits[a] || a - b);
-  return order.filter((token) => !control.special.has(token)).slice(0, count).map((token) => [token]);
+function weave(tree, rest) {
+  const parent = only(tree, "fork into a weave"), [first, ...others] = rest.split(" "), said = WOVEN.includes(first);
+  const positions = said ? first : WOVEN[0], children = tree.engine.fork(parent, voices(tree, parent, said ? others.join(" ") : rest));
+  tree.engine.weave(children, positions, positions === "slots" ? SLOT : 0);
+  return `Branches ${names(children)} go on from position ${parent.position}, and see each other's words as they are written.`;
+}
+
+function spawn(tree, rest) {
+  const parent = only(tree, "spawn"), children = tree.engine.fork(parent, questions(tree, parent, rest), 0);
+  return `Branches ${names(children)} begin at position 0: each sees its own words, and none of those before.`;
 }
 
 function decode(tree, rest) {
-  const count = rest ? number(rest, "decode 5") : LONGEST, { control, engine, leaves } = tree;
-  const going = leaves.filter((leaf) => !tree.ended(leaf));
+  const count = rest ? number(rest, "decode 5") : LONGEST, { control, engine, leaves, going } = tree;
   if (!going.length && leaves.every((leaf) => leaf.history.at(-1) === control.plan_end)) throw new Error("the plan is written: `fork 3` begins with its items");
   if (!going.length) throw new Error("all these branches have ended: join them, or go on with `fork` or `write`");
   const before = { ...engine.cost };
@@ -74,6 +106,24 @@ function decode(tree, rest) {
   engine.settle(going); // the last tokens too, so that a command makes one span
   const tokens = engine.cost.decoded - before.decoded, passes = engine.cost.steps - before.steps;
   return `${many(tokens, "token")} in ${many(going.length, "branch", "es")}, ${many(passes, "forward pass", "es")}.`;
+}
+
+function cancel(tree, rest) {
+  const word = wordThatEnds(tree, rest), { control, engine } = tree, before = engine.cost.decoded;
+  let { going } = tree, won = null;
+  if (!going.length) throw new Error("all these branches have ended: `cancel` is for those that still write");
+  for (let i = 0; i < LONGEST && !won && going.length; i++) {
+    engine.decode(going, control.ends, 1);
+    won = going.find((one) => one.history.at(-1) === word) ?? null;
+    going = going.filter((one) => !tree.ended(one));
+  }
+  engine.settle(won ? [won] : tree.leaves);
+  const said = engine.tokenizer.decode([word]), tokens = many(engine.cost.decoded - before, "token");
+  if (!won) return `${tokens}, and no branch said \`${said}\`.`;
+  const beside = tree.beside(won);
+  for (const one of beside) engine.release(one);
+  const gone = beside.length ? `${names(beside)} let go in the same step` : "nobody was beside it";
+  return `Branch ${won.id} said \`${said}\` after ${tokens} of all: ${gone}.`;
 }
 
 function branch(tree, rest) {
@@ -84,13 +134,14 @@ function branch(tree, rest) {
 
 function join(tree, rest) {
   const at = rest.indexOf(" then "), words = at < 0 ? rest : rest.slice(0, at), text = at < 0 ? null : rest.slice(at + 6);
-  const [name = "", ...names] = words.split(" ").filter(Boolean), how = HOW[name] ?? name, { engine, control } = tree;
+  const [name = "", ...which] = words.split(" ").filter(Boolean), how = HOW[name] ?? name, { engine, control } = tree;
   if (!Object.values(HOW).includes(how)) throw new Error(`join how? ${listed(Object.keys(HOW), "or")}${name ? `, not '${name}'` : ""}`);
-  const [parent, branches] = toJoin(tree, names.map((one) => number(one, "join select 2")));
+  const [parent, branches] = toJoin(tree, which.map((one) => number(one, "join select 2")));
   if (how === "select" && branches.length > 1) throw new Error(`select goes on from one branch: \`join select ${branches[0].id}\``);
   const tokens = text === null ? (how === "select" ? [] : [control.join]) : encode(tree, text);
-  if (!tokens.length && how !== "select") throw new Error(`the joined branch needs words to go on from: \`join ${words} then ...\``);
-  const gone = parent.children.map((child) => child.id), joined = engine.join(parent, branches, how, tokens);
+  const rule = how === "message" ? message(branches.flatMap((one) => tree.message(one))) : how;
+  if (!tokens.length && how !== "select" && how !== "message") throw new Error(`the joined branch needs words to go on from: \`join ${words} then ...\``);
+  const gone = parent.children.map((child) => child.id), joined = engine.join(parent, branches, rule, tokens);
   engine.settle([joined]);
   if (gone.includes(tree.focus)) tree.focus = joined.id;
   const { recomputed, bytes_moved: bytes } = joined.joinCost;
@@ -127,49 +178,39 @@ function drop(tree, rest) {
   return `Branch ${gone.id} is let go, and with it ${many(before - tree.blocks, "block")} that no other branch reads.`;
 }
 
-function only(tree, what) {
-  const { leaves } = tree;
-  if (leaves.length === 1) return leaves[0];
-  throw new Error(`which branch is to ${what}? There are ${listed(leaves.map((leaf) => leaf.id))}: say \`branch ${leaves[0].id}\` first`);
-}
-
 /** Changes that can be made now. */
 export function offers(tree) {
   const { leaves } = tree, found = [];
-  if (leaves.length === 1) found.push("fork 2", "fork 3");
-  if (!leaves.every((leaf) => tree.ended(leaf))) found.push("decode 1", "decode 5", "decode");
-  if (canJoin(tree)) found.push(...Object.keys(HOW).filter((how) => how !== "select").map((how) => `join ${how}`));
+  if (leaves.length === 1 && !leaves[0].span.weave) {
+    found.push("fork 2", "fork 3", "weave 2");
+    if (planned(tree, leaves[0], 2).length) found.push("spawn 2");
+  }
+  if (tree.going.length) found.push("decode 1", "decode 5", "decode", ...(leaves.length > 1 && tree.hit !== null ? ["cancel"] : []));
+  const branches = joinable(tree), alone = branches.some((one) => !one.first); // in contexts of their own
+  if (branches.length) found.push(...(alone ? ["reprefill", "message"] : Object.keys(HOW)).filter((how) => how !== "select").map((how) => `join ${how}`));
   if (leaves.length === 1 && leaves[0].parent) found.push(`join select ${leaves[0].id}`, `drop ${leaves[0].id}`);
   return [...found, ...tree.engine.alive.filter(({ id }) => id !== tree.focus).map(({ id }) => `branch ${id}`)];
 }
 
-function canJoin(tree) {
+function joinable(tree) {
   try {
-    return toJoin(tree, []).length > 0;
+    return toJoin(tree, [])[1];
   } catch {
-    return false;
+    return [];
   }
 }
 
-const encode = (tree, text) => tree.engine.tokenizer.encode(text);
-
-/** A small whole number. Throws an Error for anything else, with an example of the command's use. */
-export function number(text, example) {
-  if (!/^\d{1,5}$/.test(text)) throw new Error(`\`${example.split(" ")[0]}\` takes a whole number, as in \`${example}\`, not '${text}'`);
-  return Number(text);
-}
-
-/** 1, 2 and 3 */
-export function listed(names, word = "and") {
-  return names.length > 1 ? `${names.slice(0, -1).join(", ")} ${word} ${names.at(-1)}` : `${names[0] ?? ""}`;
-}
+const names = (branches) => listed(branches.map(({ id }) => id));
 
 /** 1 token, 2 tokens */
 const many = (count, what, ending = "s") => `${count.toLocaleString("en")} ${what}${count === 1 ? "" : ending}`;
 
 export const CHANGES = {
   fork: ["fork 3", "split the branch in three; or say how each begins: `fork 7 * 3 | 8 - 7`", fork],
+  weave: ["weave 2", `the same, and they see each other write; also \`weave ${WOVEN[2]} 2\`, \`weave a | b\``, weave],
+  spawn: ["spawn 2", "children with contexts of their own, for the items of a plan; or `spawn a | b`", spawn],
   decode: ["decode 5", "five tokens in every branch, in one batch; no number: until each ends", decode],
+  cancel: ["cancel", "decode until one branch says hit (or `cancel miss`), and let those beside it go", cancel],
   branch: ["branch 2", "work on branch 2 and what is below it; `branch 0` is the whole tree", branch],
   join: ["join stitch", `make branches one again: ${listed(Object.keys(HOW), "or")}; \`join select 2\``, join],
   write: ["write 7 * 3", "append words of your own to the branch", write],

@@ -1,12 +1,12 @@
 // One tree of branches over one model and one pool, a step at a time (miniapr/engine/: engine.py, by_hand.py, forks.py,
-// decoding.py, scheduler.py). Greedy, and the pool must be large enough: no weaves, no prefix cache, nobody gives way.
+// decoding.py, scheduler.py). Greedy, and the pool must be large enough: no prefix cache, nobody gives way.
 import { Branch, byPath, NOTHING, written } from "./branch.js";
 import { Branching } from "./branching.js";
+import { jobsOf } from "./jobs.js";
 import { JOINS, READ_KV } from "./joins.js";
 import { Piece } from "./span.js";
 
 export const VERSION = 2; // of the events
-const BATCH = 512; // rows of one forward pass
 
 export class Engine extends Branching {
   /** `limits`: {tokens, width, depth}; `logprobs`: how many alternatives are told of each token. */
@@ -43,6 +43,7 @@ export class Engine extends Branching {
     return this.perform(() => {
       branch.require("be extended");
       this.checkTokens(tokens, branch.position);
+      this.catchUp(branch);
       branch.span.tokens.push(...tokens);
       branch.logits = null;
       this.emit("extended", branch, { tokens: [...tokens] });
@@ -57,6 +58,7 @@ export class Engine extends Branching {
         branch.require("decode");
         if (!branch.logits && branch.ready) throw new Error(`branch ${branch.id} has no token to go on from: give it some`);
       }
+      for (const branch of branches) this.catchUp(branch);
       for (const branch of branches) branch.goal = { tokens: new Set(until), limit: most, begun: branch.generated.length };
       const going = () => branches.filter((branch) => branch.goal);
       return { needs: going, done: () => !going().length, result: () => branches };
@@ -69,9 +71,19 @@ export class Engine extends Branching {
     return this.perform(() => {
       parent.require("fork");
       if (!seeds.length) throw new Error("a fork needs at least one branch, is asked for 0");
+      if (parent.span.weave) throw new Error(`branch ${parent.id} is in a weave: join its members before one of them can fork`);
       if (seeds.length > this.limits.width) throw new Error(`${seeds.length} branches asked for, the limit on width is ${this.limits.width}`);
       if (parent.depth >= this.limits.depth) throw new Error(`branch ${parent.id} is ${parent.depth} forks deep, the limit is ${this.limits.depth}`);
       return { needs: () => [parent], result: () => this.split(parent, seeds, keep) };
+    });
+  }
+
+  /** Have children that were just forked see each other as they write (weave.js). `slot`: positions that each has of its
+   * own, in "slots". */
+  weave(branches, positions, slot = 0) {
+    return this.perform(() => {
+      this.entwine(branches, positions, slot);
+      return { result: () => branches };
     });
   }
 
@@ -112,7 +124,7 @@ export class Engine extends Branching {
       }
       if (!this.admitted && this.branches.length) this.admitted = (this.emit("admitted", null, { restore: 0 }), true);
       try {
-        if (open) this.compute(this.jobs(operation.needs()));
+        if (open) this.compute(jobsOf(operation.needs(), this.holders));
       } catch (caught) {
         [error, open] = [caught, false];
       }
@@ -147,10 +159,11 @@ export class Engine extends Branching {
   }
 
   stopIfReached(branch) {
-    const { goal, generated, position } = branch, fresh = generated.length - goal.begun;
+    const { goal, generated, position, span } = branch, fresh = generated.length - goal.begun;
+    const ahead = span.tokens.length ? (span.weave?.ahead(span, span.tokens.length - 1) ?? 0) : 0;
     if (fresh && goal.tokens.has(generated.at(-1))) this.stop(branch, "stop");
     else if (fresh >= goal.limit || this.cost.decoded >= this.limits.tokens) this.stop(branch, "length");
-    else if (position >= this.model.config.max_position_embeddings) this.stop(branch, "context");
+    else if (position + ahead >= this.model.config.max_position_embeddings) this.stop(branch, "context");
     return !branch.goal;
   }
 
@@ -159,31 +172,19 @@ export class Engine extends Branching {
     this.emit("stopped", branch, { reason });
   }
 
-  /** What the next pass computes: whatever is behind, single tokens first. */
-  jobs(branches) {
-    const behind = branches.filter((branch) => !branch.ready).sort((one, other) => one.id - other.id);
-    const count = ({ span }) => span.tokens.length - span.written;
-    let room = BATCH;
-    return [...behind.filter((branch) => count(branch) === 1), ...behind.filter((branch) => count(branch) > 1)].flatMap((branch) => {
-      const start = branch.span.written, stop = start + Math.min(count(branch), room);
-      room -= stop - start;
-      return stop > start ? [{ branch, span: branch.span, start, stop }] : [];
-    });
-  }
-
   /** All jobs in one forward pass. */
   compute(jobs) {
     if (!jobs.length) return;
     const batch = { tokens: [], positions: [], slots: [], sees: [], wanted: [] }, finished = [];
     for (const { span, stop } of jobs) this.kv.grow(span, stop);
     for (const { branch, span, start, stop } of jobs) {
-      const seen = branch.view.pieces.map((piece) => ({ slots: this.kv.slots(piece), shift: piece.shift }));
+      const lies = (piece) => ({ slots: this.kv.slots(piece), shift: piece.shift }), seen = branch.view.pieces.map(lies);
       const slots = this.kv.slots(new Piece(span, 0, stop));
       for (let i = start; i < stop; i++) {
         batch.tokens.push(span.tokens[i]);
         batch.positions.push(span.position + i);
         batch.slots.push(slots[i]);
-        batch.sees.push([...seen, { slots: slots.subarray(0, i + 1), shift: 0 }]);
+        batch.sees.push(span.weave ? span.weave.sees(span, i + 1).map(lies) : [...seen, { slots: slots.subarray(0, i + 1), shift: 0 }]);
       }
       if (stop === span.tokens.length) {
         finished.push(branch);

@@ -1,6 +1,6 @@
 // Control by the model: single tokens for plan, thread, end and join (miniapr/methods/grammar.py).
 
-const NAMES = ["plan", "plan_end", "thread", "thread_end", "join", "eos", "item"];
+const NAMES = ["plan", "plan_end", "thread", "thread_end", "join", "eos", "item", "child"];
 
 /** Ids of control tokens by their roles, from their names; `ends`: what ends a stretch of decoding. */
 export function controlOf(tokenizer, names) {

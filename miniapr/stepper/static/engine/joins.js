@@ -35,6 +35,7 @@ function reprefill(parent, branches) {
   let { view } = parent, kept = 0;
   for (const { span, start, stop, shift } of branches[0].own) {
     const ready = new Piece(span, start, Math.min(stop, span.written), shift);
+    if (span.weave) break; // read again, it sees none of what was written beside it
     if (shift || !span.view.same(view) || ready.position !== parent.position + kept || ready.length <= 0) break;
     view = view.plus([ready]);
     kept += ready.length;
@@ -48,13 +49,13 @@ function reprefill(parent, branches) {
 /** Go on from one branch and all that it sees; the others are let go. */
 function select(parent, branches) {
   if (branches.length !== 1) throw new Error(`select goes on from one branch, ${branches.length} were given`);
-  const [{ view, span, position, logits }] = branches;
-  return { view: view.plus([span.whole()]), position, logits };
+  const [{ seen: [view, position], logits }] = branches;
+  return { view, position, logits };
 }
 
 /** The branches are dropped and a message put in their place, after the first `keep` tokens of the parent's history. */
 export function message(tokens, keep = null) {
-  return function join(parent) {
+  return function message(parent) {
     const length = keep ?? parent.view.length, least = parent.parent ? parent.first : 0;
     if (length < least || length > parent.view.length)
       throw new Error(`cannot keep ${length} tokens: at least ${least}, at most ${parent.view.length}`);

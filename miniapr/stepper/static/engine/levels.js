@@ -1,5 +1,6 @@
 // What the levels ask for, and whether it is there (miniapr/stepper/levels.py, which has the levels themselves).
 import { answerOf, verify } from "./countdown.js";
+import { Piece } from "./span.js";
 
 const MEASURES = {
   decoded: [({ cost }) => cost.decoded, "tokens decoded"],
@@ -41,14 +42,12 @@ function figure(session) {
 
 function seen(view) {
   return view.pieces.flatMap(({ span, start, stop, shift }) => {
-    const before = positions(span.view), found = [];
-    for (let at = span.position + start; at < span.position + stop; at++) {
-      const own = Array.from({ length: at - span.position + 1 }, (_, i) => span.position + i);
-      found.push([at + shift, [...before, ...own].map((other) => at - other)]);
-    }
-    return found;
+    return Array.from({ length: stop - start }, (_, i) => {
+      const at = span.position + start + i, read = span.weave?.sees(span, start + i + 1) ?? [...span.view.pieces, new Piece(span, 0, start + i + 1)];
+      return [at + shift, positions(read).map((other) => at - other)];
+    });
   });
 }
 
-/** Of all tokens of a view, as its reader counts. */
-const positions = (view) => view.pieces.flatMap((piece) => Array.from({ length: piece.length }, (_, i) => piece.position + i));
+/** Of all tokens of these pieces, as their reader counts. */
+const positions = (pieces) => pieces.flatMap((piece) => Array.from({ length: piece.length }, (_, i) => piece.position + i));

@@ -1,6 +1,6 @@
 // What a page shows of a session: its state as plain data, and the levels around it (miniapr/stepper/play.py).
 import { check } from "./levels.js";
-import { LIMITS } from "./commands.js";
+import { LIMITS } from "./beginnings.js";
 import { controlOf, readPlan } from "./grammar.js";
 import { Decoder } from "./decoder.js";
 import { Session } from "./session.js";

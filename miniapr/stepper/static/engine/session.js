@@ -1,6 +1,7 @@
 // A tree of branches driven by short commands, with undo (miniapr/stepper/session.py). After every command the tree is
 // committed; undo and redo are checkouts. What is drawn is the straight line to the present state.
-import { CHANGES, LIMITS, number, offers, Tree } from "./commands.js";
+import { LIMITS, number } from "./beginnings.js";
+import { CHANGES, offers, Tree } from "./commands.js";
 import { Engine, VERSION } from "./engine.js";
 
 export class Session extends Tree {

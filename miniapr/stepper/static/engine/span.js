@@ -5,11 +5,12 @@
  *
  * blocks   where keys and values of its first tokens lie; of `written` tokens they are there
  * peak     of how many they ever were
+ * weave    the weave of which it is one, or null: then its tokens see those of others too
  * again    how many of its first tokens had been computed before, here or as the same text elsewhere: a cost
  */
 export class Span {
   constructor(id, position, view, tokens = [], again = 0) {
-    Object.assign(this, { id, position, view, tokens: [...tokens], again, written: 0, peak: 0, blocks: [] });
+    Object.assign(this, { id, position, view, tokens: [...tokens], again, written: 0, peak: 0, blocks: [], weave: null });
   }
 
   get end() {
