@@ -15,9 +15,9 @@ from ..methods.player import Player, Role
 from ..methods.table import METHODS
 from ..model.bundle import Bundle
 from ..players.choose import game_of
-from ..tasks import roles
+from ..tasks import roles, states
 from ..tasks.roles import Teacher
-from ..tasks.states import State
+from ..tasks.states import Deck, State
 from ..tasks.terse import Countdown
 from ..tasks.trace import Trace
 from ..train.roles import Recipe
@@ -74,6 +74,39 @@ def by_teacher(problem: State) -> tuple[bool, int, int, int]:
     trace: Trace = roles.sequential(problem)
     written = len(trace.written)
     return True, len(trace.given) + written - 1, written, written
+
+
+def by_calling(problem: State) -> int:
+    """The largest context of a parent that calls a child for every step, and of its children."""
+    parent, below = roles.parent(problem, Teacher(partial=0.0), random.Random(0)), states.steps(problem)
+    assert parent.then
+    children = [roles.child(problem, step) for step in below]
+    frames = [(parent.given, parent.written, parent.then.given, parent.then.written)]
+    frames += [(child.given, child.written) for child in children]
+    return max(sum(map(len, frame)) for frame in frames) - 1
+
+
+def first_steps(problem: State) -> int:
+    """How many of the first steps lead to the target."""
+    return sum(bool(states.paths(below)) for below in states.steps(problem).values())
+
+
+def bounds(count: int = 1000) -> str:
+    """How many problems a faultless search could solve under each window, whatever the model."""
+    dice, deck = random.Random("lab"), Deck(Recipe().ranges_of_four)
+    problems = [deck.draw(dice, True, "pairs") for _ in range(count)]
+    ways = {
+        "line": [by_teacher(problem)[1] for problem in problems],
+        "parent and children": [by_calling(problem) for problem in problems],
+    }
+    hard = [size for size, problem in zip(ways["line"], problems, strict=True) if first_steps(problem) <= 3]
+    ways["line, of those that three first steps solve at most"] = hard
+    lines = [f"| a faultless search, {count} problems, % | {' | '.join(map(str, WINDOWS))} | largest |"]
+    lines.append("|" + " --- |" * (len(WINDOWS) + 2))
+    for way, sizes in ways.items():
+        within = [f"{sum(size <= window for size in sizes) / len(sizes):.1%}".rstrip("%") for window in WINDOWS]
+        lines.append(f"| {way} | {' | '.join(within)} | {max(sizes)} |")
+    return "\n".join(lines)
 
 
 def figures(runs: Sequence[tuple[bool, int, int, int]]) -> dict[str, Any]:
@@ -135,4 +168,5 @@ WINDOW = Experiment(
             0.5,
         ),
     ),
+    bounds,
 )
