@@ -13,13 +13,13 @@ from miniapr.lab.arms import Room, Size
 from miniapr.lab.examine import Sampled
 from miniapr.lab.little import LITTLE, RECIPE, TEACHER, taught
 from miniapr.lab.plans import any_order, forced, in_order, reversed_order
-from miniapr.methods.outcome import Costs, Outcome
 from miniapr.model.bundle import Bundle, load
 from miniapr.model.decoder import Decoder
 from miniapr.tasks import roles, states
 from miniapr.tasks.states import State
 from miniapr.tasks.words import CONTROL
 from miniapr.train.practice import practice
+from miniapr.train.rollouts import Unit
 from miniapr.train.sampler import Sampler
 
 TINY = dataclasses.replace(
@@ -103,11 +103,22 @@ def test_the_model_that_ships_is_examined_in_each_way_that_it_knows() -> None:
     assert found["spawn"]["largest context"] < 256 < found["spawn"]["tokens"]
 
 
-def test_errors_of_sorting_are_counted_by_list() -> None:
-    costs = Costs(decoded=10, critical=5, largest_context=7)
-    row = depth.figures([(3, 1, 2), (2, 1)], [Outcome("1 2 3", costs=costs), Outcome("2 1", costs=costs)])
+def test_the_largest_context_is_what_the_last_token_of_a_branch_sees() -> None:
+    leaf = Unit((1, 2), (3,))  # a thread of three tokens
+    inner = Unit((1,), (2,), threads=(leaf, leaf), then=Unit((9,), (8, 8)))
+    root = Unit((1, 1), (2,), threads=(inner, leaf), then=Unit((9,), (7,)))
+    # the inner thread: 3 before it, 2 of its own, two leaves of 3, then 3: 14 tokens, of which the last sees 13
+    assert depth.context(inner, 3) == (14, 13)
+    assert depth.context(root, 0) == (3 + 11 + 3 + 2, 18)
+
+
+def test_lists_are_the_same_at_every_depth(tiny: Bundle) -> None:
+    kinds = depth.by_depth(dataclasses.replace(tiny, about={**tiny.about, "roles": ["sort", "merge"]}))
+    drawn = {kind: how.draw(random.Random(0), "pairs") for kind, how in kinds.items()}
     assert (
-        row["right"]["share"] == 0.5 and row["errors"] == 0.5 and row["critical"] == 5 and row["largest context"] == 7
+        len(drawn) == 6
+        and len(set(drawn.values())) == 3
+        and {len(numbers) for numbers in drawn.values()} == {8, 16, 32}
     )
 
 

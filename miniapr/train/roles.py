@@ -52,6 +52,7 @@ class Recipe:
     four_in_line  of the problems of ``sequential``, how many have four: texts of up to 2,300 tokens
     two    how many have two; the others have three. To tell a hit is learned last, and two numbers show little else:
            so these are up to ``two_high`` times as large, with targets of up to twice
+    levels how many upper ones of a list are forked, at most
     voices how many a path can have; 0: ``path`` is said in none
     slots  how many positions a ``worker`` may stand behind the one before it, any of these. With 0 nobody can tell his
            own words from the others': it was not learned
@@ -66,6 +67,7 @@ class Recipe:
     two: float = 0.15
     two_high: int = 5
     unsolvable: float = 0.06
+    levels: int = 3
     voices: int = 8
     slots: tuple[int, ...] = (64, 128, 256)
 
@@ -136,7 +138,7 @@ class Roles:
             "adaptive": lambda rng: roles.adaptive(self._problem(rng, recipe.four / 4), recipe.teacher, rng),
             "child": self._child,
             "parent": lambda rng: roles.parent(self._called(rng), recipe.teacher, rng),
-            "sort": lambda rng: sorting.sort(self._list(rng), rng.randint(0, 3)),
+            "sort": lambda rng: sorting.sort(self._list(rng), rng.randint(0, recipe.levels)),
             "merge": self._merge,
             "path": lambda rng: together.paths(
                 self._problem(rng, four=0), rng.choice((2, 4, 4, 8)), recipe.teacher, rng
