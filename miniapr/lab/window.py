@@ -19,7 +19,7 @@ from ..tasks import roles, states
 from ..tasks.roles import Teacher
 from ..tasks.states import Deck, State
 from ..tasks.terse import Countdown
-from ..tasks.trace import Trace
+from ..tasks.trace import Trace, Words
 from ..train.roles import Recipe
 from ..train.shares import share
 from .arms import Given, Taught
@@ -81,7 +81,7 @@ def by_calling(problem: State) -> int:
     parent, below = roles.parent(problem, Teacher(partial=0.0), random.Random(0)), states.steps(problem)
     assert parent.then
     children = [roles.child(problem, step) for step in below]
-    frames = [(parent.given, parent.written, parent.then.given, parent.then.written)]
+    frames: list[tuple[Words, ...]] = [(parent.given, parent.written, parent.then.given, parent.then.written)]
     frames += [(child.given, child.written) for child in children]
     return max(sum(map(len, frame)) for frame in frames) - 1
 
