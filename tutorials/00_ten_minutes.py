@@ -272,6 +272,13 @@ run("stitch") | run("reprefill")
 # | 6 | joining by reading again | re-prefill |
 # | 7 | joining without reading again | stitch, positions, shifted keys |
 # | 8 | what went wrong in real engines, and tests that find it | properties |
+# | 9 | what a fork buys when nobody reads the branches | vote, best-of-N, pass@k |
+# | 10 | going on from where it looks good, and what the looking costs | value, UCT, virtual loss |
+# | 11 | branches that read each other while they write | weave, index, layout |
+# | 12 | children who are told their part and nothing else | call, message, largest context |
+# | 13 | how a model learns to plan, to fork and to read its branches | demonstration, mask |
+# | 14 | how it learns when a fork pays, and how rewards are gamed | reward, rollout |
+# | 15 | what of this other people's engines can do | client, server |
 #
 # ## Exercises
 #

@@ -420,7 +420,7 @@ assert all(sum(outcome.correct[how] for outcome in outcomes) >= 25 for how in jo
 # | a model must be trained for it | no | yes | yes |
 #
 # The last line but one is easily forgotten. Stitched keys under their plain tokens would be a wrong answer to whoever
-# asks for that text next. That, and what else can go wrong, is the last chapter.
+# asks for that text next. That, and what else can go wrong, is the next chapter.
 #
 # ## Exercises
 #

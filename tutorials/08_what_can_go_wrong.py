@@ -346,6 +346,7 @@ assert "NaN" in found
 # | `miniapr learn check 8.3` | Catch the twins | twins, and a common generator |
 # | `miniapr learn check 8.4` | Find three faults and mend them | three historic faults |
 #
-# This was the last chapter. `docs/architecture.md` tells how the parts of the engine fit together, and the README in
-# which order to read them: you have met all of its ideas. `tests/test_oracle.py` is what this chapter's method looks
-# like when it is let loose on the whole engine: random programs of all operations, and the dense form as the judge.
+# That was the engine. `docs/architecture.md` tells how its parts fit together: you have met all of its ideas.
+# `tests/test_oracle.py` is what this chapter's method looks like when it is let loose on the whole engine: random
+# programs of all operations, and the dense form as the judge. What one can do with such an engine is next: [ways to
+# think](09_ways_to_think.ipynb).

@@ -330,7 +330,7 @@ assert seeing[2] < blind[2] and seeing[3] < blind[3]
 # | on a server that knows texts | yes (re-prefill) | no: it needs the keys |
 #
 # Everybody who sees everything has a long text to look at. The opposite is next: children who are told a line, and
-# nothing else. Chapter 12.
+# nothing else, in [chapter 12](12_children.ipynb).
 #
 # ## Exercises
 #

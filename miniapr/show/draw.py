@@ -352,8 +352,9 @@ def tree(*branches: Branch, title: str = "") -> Picture:
             label = label if len(label) <= room else label[: room - 1] + "…"
             _text(plot, span.position + 2 * gap, y, label, 7, ha="left")
         for earlier in before[span]:
-            plot.plot([earlier.end - gap, earlier.end], [lanes[earlier]] * 2, color=INK, lw=0.9, zorder=0)
-            plot.plot([earlier.end, span.position], [lanes[earlier], y], color=INK, lw=0.9, zorder=0)
+            left = earlier.position + max(piece.stop for piece in span.view if piece.span is earlier)
+            plot.plot([left - gap, left], [lanes[earlier]] * 2, color=INK, lw=0.9, zorder=0)
+            plot.plot([left, span.position], [lanes[earlier], y], color=INK, lw=0.9, zorder=0)
             plot.plot([span.position, span.position + gap], [y, y], color=INK, lw=0.9, zorder=0)
     plot.set_ylim(rows - 0.4, -0.6)
     plot.set_xlim(-0.3, longest + 0.3)
