@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers import assert_nothing_held, distance, make_engine, poison, small_model, tree
+from helpers import assert_nothing_held, distance, make_engine, plain_logits, poison, small_model, tree
 from hypothesis import event, given
 from hypothesis import strategies as st
 from programs import HOW, World
@@ -113,6 +113,45 @@ def test_the_oldest_commit_gives_way_first_and_nothing_is_remembered_of_one_that
         assert engine.commits.forget_oldest()
     assert not engine.commits.forget_oldest()
     assert not engine.commits.held and not engine.commits._of
+
+
+def test_events_after_a_checkout_say_what_has_changed_since_the_state_gone_back_to() -> None:
+    engine = make_engine()
+    root, branches = tree(engine, 2)
+    before = engine.commit(root)
+    told = {block: n for e in engine.events if e.kind == "pool" for block, n in e.data["refs"].items()}
+    joined = engine.join(root, branches, then=[5])
+    engine.decode([joined], max_tokens=9)
+    engine.checkout(before)
+    mark = len(engine.events)
+    engine.decode(branches, max_tokens=9)
+    for happened in engine.events[mark:]:
+        told |= happened.data["refs"] if happened.kind == "pool" else {}
+    now = (engine.pool.refs - engine.kv.kept_refs).tolist()
+    assert [told.get(block, 0) for block in range(len(now))] == now
+
+
+def test_a_checkout_lets_go_of_what_was_restored_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine(block_size=2, max_batch_tokens=2)
+    root = engine.settle(engine.start([1, 2, 3, 4, 5, 6, 7]))
+    before = engine.commit(root)
+    engine.scheduler.preempt(root.request)
+    engine.kv.flush()
+    forward = engine.runner.forward
+
+    def interrupted(jobs: Any) -> None:
+        if root.span.view.pieces[0].span.written:
+            raise KeyboardInterrupt
+        forward(jobs)
+
+    monkeypatch.setattr(engine.runner, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.settle(engine.extend(root, [8]))
+    monkeypatch.undo()
+    assert root.request.kept and not root.request.held
+    engine.checkout(before)
+    engine.check()
+    assert distance(engine.settle(root).logits, plain_logits(small_model(), [1, 2, 3, 4, 5, 6, 7])) < 1e-10
 
 
 def test_a_tree_that_a_program_drives_cannot_be_rewound() -> None:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from helpers import assert_nothing_held, backend_or_skip, dense_logits, distance, make_engine, small_model
+from helpers import assert_nothing_held, dense_logits, distance, make_engine, quickest, small_model
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from miniapr.engine import operations as op
 from miniapr.engine.engine import Engine
 from miniapr.engine.request import Program, Request
+from miniapr.ops import reference
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,14 @@ def judge(crowd: Crowd, backend: Any) -> None:
 @given(crowd=crowds)
 @example(crowd=BREACH)
 def test_in_a_crowd_everyone_gets_what_it_would_get_alone(crowd: Crowd) -> None:
-    judge(crowd, backend_or_skip("reference"))
+    judge(crowd, quickest())
 
 
 @pytest.mark.parametrize("batch", [1, 3, 512])
 @settings(max_examples=20)
 @given(crowd=crowds)
-def test_a_crowd_on_the_compiled_kernels(batch: int, crowd: Crowd) -> None:
-    judge(replace(crowd, max_batch_tokens=batch), backend_or_skip("cpp"))
+def test_a_crowd_by_the_reference(batch: int, crowd: Crowd) -> None:
+    judge(replace(crowd, max_batch_tokens=batch), reference)
 
 
 def test_an_open_span_that_others_may_know_is_there_again_before_its_branch_writes_on() -> None:
@@ -150,7 +151,34 @@ def test_an_open_span_that_others_may_know_is_there_again_before_its_branch_writ
         assert not request.held or span.written >= known
         restoring += request.resident and not request.held
     assert restoring, "control: it took several steps"
-    assert request.task and request.task.value == alone(guest, BREACH, backend_or_skip("reference"))
+    assert request.task and request.task.value == alone(guest, BREACH, quickest())
+
+
+def test_what_is_there_of_a_span_beyond_what_a_tree_needs_is_no_room_for_it() -> None:
+    engine = make_engine(block_size=2)
+    engine.fork(engine.settle(engine.start([5, 6, 7, 8, 1, 2, 3])), 2)
+    short = engine.settle(engine.start([5, 6, 9, 9, 9]))
+    assert engine.scheduler.residency.missing(short.request) == 0
+    engine.scheduler.preempt(short.request)
+    engine.kv.flush()
+    assert engine.scheduler.residency.missing(short.request) == 2  # of its own three tokens
+
+
+def test_what_two_restore_in_one_step_is_computed_once() -> None:
+    engine = make_engine(block_size=4)
+    requests = []
+    for prompt in ((5, 6, 7, 8, 1, 2, 3), (5, 6, 9, 9)):
+        requests.append(engine.submit(Guest(0, prompt, tokens=20).program()))
+        for _ in range(3):
+            engine.step()
+    (piece,) = requests[1].branches[0].view  # of what the other was given
+    for request in requests:
+        engine.scheduler.preempt(request)
+    engine.kv.flush()
+    happened = [event.data["span"] for event in engine.step() if event.kind == "computed"]
+    engine.check()
+    assert piece.span.written >= 2 and happened.count(piece.span.id) == 1
+    assert all(request.state == "running" and request.resident for request in requests)
 
 
 @pytest.mark.parametrize("first", [0, 1])

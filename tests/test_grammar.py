@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers import JOINS, Letters, small_model
+from helpers import JOINS, make_engine
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +21,7 @@ SPECIAL = {20, 21, 22, 23, 24, 25, 26}
 
 
 def engine(**options: object) -> Engine:
-    return Engine(small_model(), Letters(), num_blocks=300, block_size=4, **options)
+    return make_engine(num_blocks=300, block_size=4, **options)
 
 
 @given(st.lists(st.integers(0, 28)), st.integers(1, 5))

@@ -17,7 +17,9 @@ from helpers import (
     tree,
 )
 
+from miniapr.engine.branching import _check_distinct
 from miniapr.engine.joins import message
+from miniapr.kv.span import Piece, Span, View
 
 
 @pytest.mark.parametrize("how", JOINS)
@@ -120,6 +122,15 @@ def test_two_joins_of_the_same_branches_cannot_be_joined_with_each_other() -> No
     engine.check()
     joined = engine.settle(engine.join(root, [second], "stitch", then=[8]))
     assert distance(joined.logits, dense_logits(joined)) < 1e-10
+
+
+def test_a_token_is_seen_twice_whatever_the_order_of_its_pieces() -> None:
+    span = Span(0, View(), range(6))
+    later, earlier = Piece(span, 3, 5), Piece(span, 0, 3)
+    _check_distinct(View((later, earlier)))
+    for more in (Piece(span, 2, 4), Piece(span, 4, 6), Piece(span, 3, 5, 7)):
+        with pytest.raises(ValueError, match="would be seen twice"):
+            _check_distinct(View((later, earlier, more)))
 
 
 def test_a_message_in_a_branch_cannot_cut_what_its_siblings_share() -> None:

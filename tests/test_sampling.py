@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miniapr.engine.sampling import Sampling, sample, uniforms
+from miniapr.ops import Operations
 
 logit_rows = st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=12).map(
     lambda row: torch.tensor(row, dtype=torch.float64)
@@ -115,6 +116,12 @@ def test_logprobs_are_those_of_the_plain_softmax_and_alternatives_are_in_order()
     assert [lp for _, lp in token.alternatives] == pytest.approx(expected[[1, 2, 0]].tolist())
     (many,) = sample(logits, [Sampling(logprobs=100)], [0.0])
     assert len(many.alternatives) == 4
+
+
+def test_of_one_token_there_is_one_number_wherever_it_stands(backend: Operations) -> None:
+    logits = torch.randn(50, 300, generator=torch.Generator().manual_seed(0)) * 4
+    for token in sample(logits, [Sampling(logprobs=2)] * 50, [0.0] * 50, backend):
+        assert token.alternatives[0] == (token.id, token.logprob)
 
 
 def test_each_row_reports_as_many_alternatives_as_it_asked_for() -> None:

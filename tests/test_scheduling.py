@@ -186,6 +186,14 @@ def test_idle_trees_give_way_and_come_back_as_they_were() -> None:
     assert_nothing_held(engine)
 
 
+def test_a_tree_that_somebody_went_back_to_is_not_the_longest_unused() -> None:
+    engine = make_engine(num_blocks=14, block_size=2)
+    one, other = (engine.settle(engine.start([n, 2, 3])) for n in (1, 2))
+    assert list(engine.scheduler.resting.values()) == [one.request, other.request]
+    engine.checkout(engine.commit(one))
+    assert list(engine.scheduler.resting.values()) == [other.request, one.request]
+
+
 def filler(blocks: int, block_size: int = 2) -> Program:
     """Something that needs so many blocks at once."""
     root = yield op.Start([0] * (blocks * block_size))

@@ -16,6 +16,7 @@ from vocabularies import CONTROL, KINDS, with_control
 
 import miniapr.model.wall as walls
 from miniapr.model.tokenizer import Tokenizer
+from miniapr.model.wall import MARK, Wall
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] | trim }}<|end|>{% endfor %}"
@@ -107,6 +108,19 @@ def test_a_name_from_behind_the_wall_is_no_way_around_it() -> None:
     tokenizer = Tokenizer(inner, named={"eos": "<eos>"})
     with pytest.raises(ValueError, match="no token"):
         tokenizer.encode("\uffff1")
+
+
+def test_of_two_names_that_begin_alike_the_longer_one_is_meant() -> None:
+    wall = Wall([AddedToken("<x", special=True), AddedToken("<x>", special=True)])
+    assert list(wall.cut("1<x>2<x3")) == [("1", "<x>"), ("2", "<x"), ("3", None)]
+
+
+def test_a_whole_word_is_none_where_what_was_said_goes_on_with_it() -> None:
+    wall = Wall([AddedToken("end", special=True, single_word=True)])
+    (said,) = wall.around([{"content": "ing"}])
+    assert list(wall.cut("end " + said["content"])) == [("", "end"), (" ing", None)]
+    for beginning in (MARK, ""):
+        assert list(wall.cut(f"end{beginning}ing")) == [("ending", None)]
 
 
 def test_text_costs_time_linear_in_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,10 +68,12 @@ def run(made: NotebookNode, folder: Path) -> NotebookNode:
 
 
 def key(made: NotebookNode) -> str:
-    """Changes with the cells and with everything in the package that they may use."""
+    """Changes with the cells and with everything in the package that they may use; what was compiled from it, or was
+    not, is left out: another installation of the same package gives the same chapter."""
     digest = hashlib.sha256(text(made).encode())
     for file in sorted(PACKAGE.rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts:
+        made_here = file.suffix in (".pyc", ".so", ".pyd") or file.name.endswith("_missing.txt")
+        if file.is_file() and not made_here:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -35,7 +35,6 @@ class Residency:
         tree.kept = {}
         behind = self.behind(tree)
         self._log.emit("admitted", tree, restore=sum(stop - span.written for span, stop in behind.items()))
-        self.complete(tree)
 
     def adopt_prefix(self, branch: Branch) -> Span:
         """Begin a root on what the cache knows. Looked up and held before anything is allocated, so that

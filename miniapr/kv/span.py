@@ -146,9 +146,9 @@ class View:
         melted = tuple(_normal(chain(before[-1:], pieces)))
         self.pieces: tuple[Piece, ...] = before[:-1] + melted
         self.length: int = (base.length - len(before[-1]) if base and before else 0) + sum(map(len, melted))
-        # How many leading pieces are causal text. Of the base's pieces only the last may have grown.
-        known = min(base._causal_pieces, max(0, len(before) - 1)) if base else 0
-        self._causal_pieces = known if known < len(before) - 1 else _causal(self.pieces, known)
+        # How many leading pieces are causal text. A piece neither becomes it nor ceases to be by growing.
+        known = base._causal_pieces if base else 0
+        self._causal_pieces = known if known < len(before) else _causal(self.pieces, known)
 
     @property
     def causal(self) -> bool:
