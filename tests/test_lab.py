@@ -66,6 +66,12 @@ def test_a_report_has_means_over_seeds_their_range_and_the_interval_of_a_single_
     assert lines[0] == "|  | problems | right, % | forked, % | width | critical | tokens | seeds |"
     assert lines[2] == "| coin | hard | 50 (45-55) | 50 (45-55) | - | 30.0 | 50.0 | 1 |"
     assert lines[3] == "| one | hard | 80 (70-90) | 80 (70-90) | 8.00 | 30.0 | 50.0 | 2 |"
+    nothing = Aim(
+        "part of nothing", lambda r: 1 / (r.mean("one", "hard", "right") - r.mean("one", "hard", "right")), 0.5
+    )
+    assert paragraph(dataclasses.replace(TWO, aims=(nothing,)), report).endswith(
+        "part of nothing: the runs do not tell"
+    )
     said = paragraph(dataclasses.replace(TWO, aims=(Aim("it", lambda r: r.mean("one", "hard", "right"), 0.9),)), report)
     assert said.endswith("- it: 80%, aimed at 90% or more: missed")
 

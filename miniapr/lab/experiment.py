@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,13 +19,21 @@ class Aim:
     """What ought to come out, if what is claimed holds here.
 
     says    in words
-    value   from the figures of the experiment; None or NaN: they do not tell
+    value   from the figures of the experiment; None, NaN or a division by zero: they do not tell
     least   the value must reach it
     """
 
     says: str
     value: Callable[[Report], float | None]
     least: float
+
+    def told(self, report: Report) -> float | None:
+        """The value; None where the figures do not tell."""
+        try:
+            value = self.value(report)
+        except ZeroDivisionError:  # a part of what there is none of
+            return None
+        return value if value is not None and math.isfinite(value) else None
 
 
 @dataclass(frozen=True)

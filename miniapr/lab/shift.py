@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -32,7 +31,7 @@ def loss(report: Report, arm: str, own: str, other: str) -> float:
 def back(report: Report, arm: str, begun: str) -> float:
     """Of what re-prefill loses, the part that an arm brings back."""
     gain = report.mean(arm, "reprefill", "right") - report.mean(begun, "reprefill", "right")
-    return gain / (loss(report, begun, "stitch", "reprefill") or math.nan)
+    return gain / loss(report, begun, "stitch", "reprefill")
 
 
 # Both joins are shown to what goes on from a model that was trained for the stitch.

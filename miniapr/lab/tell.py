@@ -34,8 +34,8 @@ def paragraph(experiment: Experiment, report: Report) -> str:
     """What is claimed, then each aim with what came out."""
     lines = [experiment.claim, ""]
     for aim in experiment.aims:
-        value = aim.value(report)
-        if value is None or not math.isfinite(value):
+        value = aim.told(report)
+        if value is None:
             lines.append(f"- {aim.says}: the runs do not tell")
             continue
         lines.append(
