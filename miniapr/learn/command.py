@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..show.text import console
+from .board import run as run_project
 from .checking import SECONDS
 from .exercise import CHAPTERS, Exercise, exercises, select
 from .folder import USUAL, Folder, Record, create
@@ -22,6 +23,7 @@ ACTIONS = {
     "show": "the reference solution",
     "next": "what to do next",
     "reset": "begin an exercise again; your file is kept beside it",
+    "project": "an open task: your runs beside the table's; without a name, all of them",
 }
 
 
@@ -38,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument("--seconds", type=float, default=SECONDS, help=f"time limit (default: {SECONDS:g})")
         elif name == "reset":
             action.add_argument("exercise", nargs="+", help="4.2, or 4 for all of chapter 4")
+        elif name == "project":
+            action.add_argument("project", nargs="?", metavar="NAME", help="join, reward or method")
         elif name != "next":
             action.add_argument("exercise", nargs="?", help="4.2; without it, the next one")
 
@@ -53,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
         return overview(folder, known, out)
     if folder is None:
         raise ValueError(f"no exercises in {Path.cwd()}: make a folder for them with `miniapr learn init`")
+    if args.action == "project":
+        return run_project(folder, args.project, out)
     if args.action == "check":
         return check(folder, _chosen(folder, args.exercise, known), args.seconds, out)
     if args.action == "next":
