@@ -1,6 +1,6 @@
 def prefilled(requests, size):
     known, counts = set(), []
-    for prompt, written in requests:
+    for prompt, _ in requests:
         found = 0
         while size and found + size <= len(prompt) - 1 and tuple(prompt[: found + size]) in known:
             found += size
