@@ -76,8 +76,9 @@ def page(found: Mapping[str, Any]) -> str:
         picture = picture_of(name)
         parts.append(f"![{name}: share right against both costs](images/{picture.name})")
         parts.append(_table(group["rows"]).markdown())
-        if group["left_out"]:
-            parts.append(f"Not played, since the model has no role for them: {', '.join(group['left_out'])}.")
+        played = {row.partition(":")[0] for row in group["rows"]}
+        if left := [method for method in group["left_out"] if method not in played]:
+            parts.append(f"Not played, since the model has no role for them: {', '.join(left)}.")
     when, on = found["when"], found["machine"]
     parts.append(f"Put together {when['date']} UTC at commit {when['commit']}, {on['cpu']}, one thread.")
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"

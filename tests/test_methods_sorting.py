@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from taught import Taught
 from test_methods_players import nonsense  # noqa: F401
 
 from miniapr.methods.blocks import multiverse, threadweaver
+from miniapr.methods.calls import apr, recursive
 from miniapr.methods.search.graph_of_thoughts import graph_of_thoughts
 from miniapr.methods.self_consistency import self_consistency
 from miniapr.methods.sequential import sequential
@@ -106,6 +108,17 @@ def test_graph_of_thoughts_as_published_puts_every_thought_in_a_context_of_its_o
     assert outcome.costs.prefilled > joined.costs.prefilled  # who is given nothing has to be told
 
 
+@pytest.mark.parametrize(("method", "critical"), [(apr, 4 + 9 + 17), (recursive, 4 + 9 + 9 + 17)])
+def test_halves_are_called_in_contexts_of_their_own(method: Any, critical: int) -> None:
+    engine, game = taught(levels=1)
+    problem = numbers(16)
+    outcome = engine.play(method, game.player, problem=problem)
+    assert outcome.answer == Sorting().solve(problem) and len(outcome.tree) == 3
+    # The plan; of each half its numbers and the end of its text; all numbers and the end.
+    assert outcome.costs.decoded == 4 + 9 + 9 + 17 and outcome.costs.critical == critical
+    assert f"<bos> <sort> 0 , {' '.join(map(str, problem[:8]))} :" in engine.read
+
+
 def test_a_list_that_the_model_does_not_split_is_sorted_in_line() -> None:
     engine, game = taught()
     outcome = engine.play(graph_of_thoughts, game.player, problem=numbers(7), width=2)
@@ -120,7 +133,7 @@ def test_F49_reading_never_fails(nonsense: Bundle, words: list[str]) -> None:  #
     for part in ((5, 3), (7,), Half((5, 3, 1), "left")):
         for name, role in game.player.roles.items():
             role.read(part, text)
-            more = {"split": ("9",), "apart": (text, "7 x 9")}.get(name, ())
+            more = {"split": ("9",), "apart": (text, "7 x 9"), "call": (text, "7", "x 9")}.get(name, ())
             assert name in ("chain", "adaptive") or role.ask(part, *more)
 
 

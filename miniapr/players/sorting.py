@@ -2,6 +2,7 @@
 
 multiverse        <sort> 2 , 5 9 ... :  <plan> left right </plan>  threads, which plan in turn  <join> the numbers
 graph-of-thoughts the same text, whose threads and merges are written several times; the best of each is kept
+apr, recursive    a half is a prompt of its own, and its numbers are what its caller reads of it
 """
 
 from __future__ import annotations
@@ -29,13 +30,24 @@ class Half:
     name: str
 
 
+@dataclass(frozen=True)
+class Called:
+    """A half that is sorted in a context of its own, and in how many upper levels it may call in its turn."""
+
+    numbers: Numbers
+    levels: int
+
+
+Part = Numbers | Half | Called
+
+
 def sorting_by_halves(bundle: Bundle, temperature: float = 1.0, levels: int = 3) -> Game:
     """``levels``: how many upper ones a plan may fork. Raises ValueError for more than 3, or a model that lacks the
     tokens of the role."""
     task, name = Sorting(levels=levels), f"the model {bundle.name}"
     control = Control.of(bundle.tokenizer, {role: token for role, token in bundle.control.items() if role != "item"})
 
-    def check(problem: Numbers | Half, answer: str | None) -> bool:
+    def check(problem: Part, answer: str | None) -> bool:
         return task.verify(answer, _numbers(problem)).correct
 
     def draw(dice: random.Random, count: int | None, split: Split = "pairs") -> Numbers:
@@ -73,7 +85,7 @@ def _roles(task: Sorting, ids: Callable[..., list[int]], control: Control) -> di
         """A list is put by a prompt, a half by the beginning of its thread."""
         return ids([CONTROL["thread"], part.name]) if isinstance(part, Half) else asks(part, levels)
 
-    def halves(part: Numbers | Half, text: str) -> list[Half]:
+    def halves(part: Part, text: str) -> list[Half]:
         """Of a text that ends with the plan; of any other, none."""
         numbers = _numbers(part)
         planned = text.split()[-4:] == [CONTROL["plan"], *PARTS, CONTROL["plan_end"]] and len(numbers) > 1
@@ -81,12 +93,26 @@ def _roles(task: Sorting, ids: Callable[..., list[int]], control: Control) -> di
         cut = (len(numbers) + 1) // 2
         return [Half(*half) for half in zip((numbers[:cut], numbers[cut:]), PARTS, strict=True)] if planned else []
 
-    def told(part: Numbers | Half, *answers: str) -> list[int]:
+    def told(part: Part, *answers: str) -> list[int]:
         """The prompt of a merge that knows the answers of two halves, and nothing else."""
         return ids(task.merge_prompt(answers, _numbers(part)).split())
 
-    def answer(part: Numbers | Half, text: str) -> str | None:
+    def answer(part: Part, text: str) -> str | None:
         return task.answer(text, _numbers(part))
+
+    def calls(part: Part, text: str) -> list[Called]:
+        return [Called(half.numbers, max(0, levels(part) - 1)) for half in halves(part, text)]
+
+    def levels(part: Part) -> int:
+        return part.levels if isinstance(part, Called) else task.levels
+
+    def returned(part: Part, call: str, *answers: str) -> list[int]:
+        """As if the halves had been threads, read again."""
+        words, below = call.split(), str(max(0, levels(part) - 1))
+        for half, found in zip(halves(part, call), answers, strict=False):
+            given = (half.name, below, ",", *map(str, half.numbers), ":")
+            words += [CONTROL["thread"], *given, *found.split(), CONTROL["thread_end"]]
+        return ids([*words, CONTROL["join"]])
 
     return {
         "chain": Role(lambda problem: asks(problem, 0), answer, frozenset((control.eos,))),
@@ -95,11 +121,14 @@ def _roles(task: Sorting, ids: Callable[..., list[int]], control: Control) -> di
         "sort": Role(lambda part: within(part, 0), answer, ends),
         "merge": Role(lambda part: [control.join], answer, ends),
         "apart": Role(told, lambda part, text: _numbers(part)),
+        "parent": Role(lambda part: asks(_numbers(part), levels(part)), answer, frozenset((control.eos,))),
+        "child": Role(lambda part: asks(_numbers(part), 0), answer, frozenset((control.eos,))),
+        "call": Role(returned, calls),
     }
 
 
-def _numbers(part: Numbers | Half) -> Numbers:
-    return part.numbers if isinstance(part, Half) else part
+def _numbers(part: Part) -> Numbers:
+    return part.numbers if isinstance(part, Half | Called) else part
 
 
 def _given(numbers: Any) -> Numbers:

@@ -56,18 +56,21 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
                 steps[-1] += ids([word])
         return steps
 
+    adaptive = Role(asks("adaptive"), lambda problem, text: task.answer(text, problem), control.ends)
     roles = {
         "chain": Role(asks("chain"), lambda problem, text: task.answer(text, problem), end),
         "step": Role(asks("chain"), reading.state, end | labels),
         "propose": Role(asks("propose"), proposals, end),
         "value": Role(asks("value"), lambda problem, text: VALUES.get(task.verdict(text) or "", 0.0), end),
-        "adaptive": Role(asks("adaptive"), lambda problem, text: task.answer(text, problem), control.ends),
+        "adaptive": adaptive,
+        "paths": adaptive,  # where it would plan it says "now", and each path chooses its step by its own dice
         **_calls(task, ids, end),
         **_together(task, ids, control),
     }
     trained = set(bundle.about.get("roles", task.roles))
     known = set(trained)
     known |= {"step"} if "chain" in trained else set()
+    known |= {"paths"} if "adaptive" in trained else set()
     known |= {"call"} if {"parent", "child"} <= trained else set()
     known |= {name for name, trained_as in TOGETHER.items() if trained_as in trained}
 

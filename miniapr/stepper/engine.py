@@ -14,6 +14,7 @@ from typing import Any
 
 from ..model.bundle import Bundle, find, load, shipped
 from ..model.config import ModelConfig
+from ..model.files import read_json
 from ..model.tokenizer import Tokenizer
 from .levels import LEVELS
 from .page import inline, script
@@ -57,15 +58,29 @@ def about(bundle: Bundle) -> dict[str, Any]:
 
 
 def speaker(runs: Iterable[Mapping[str, Any]]) -> str | None:
-    """The model that ships and that has written these runs, as far as their tokens' texts tell; None: none of them."""
+    """The model that ships and that has written these runs, as far as their tokens' texts tell; None: none of them.
+    Models may have one vocabulary: it is none that was not taught a role in which it was asked."""
     texts = {(int(id), text) for run in runs for id, text in run["about"]["texts"].items()}
-    return next((name for name in shipped() if texts <= set(enumerate(words(name)))), None)
+    known = {name: _roles(name) for name in shipped()}
+    all_roles = frozenset().union(*known.values())
+    for name, roles in known.items():
+        if texts <= set(enumerate(words(name))) and not (all_roles - roles) & {text for _, text in texts}:
+            return name
+    return None
+
+
+@functools.cache
+def _roles(name: str) -> frozenset[str]:
+    """The tokens by which a model that ships is asked for what it was taught."""
+    said = read_json(find(name) / "miniapr.json")
+    return frozenset(said["control"][role] for role in said.get("roles", ()))
 
 
 def for_runs(runs: Iterable[Mapping[str, Any]]) -> str:
-    """What ``packed`` gives of the model that has written these runs; nothing if it is none that ships."""
+    """What ``packed`` gives of the model that has written these runs; nothing if it is none that ships, or plays another
+    puzzle than pages have."""
     name = speaker(runs)
-    return packed(name) if name else ""
+    return packed(name) if name and read_json(find(name) / "miniapr.json").get("task") == "countdown" else ""
 
 
 @functools.cache
