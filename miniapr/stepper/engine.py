@@ -77,8 +77,8 @@ def _roles(name: str) -> frozenset[str]:
 
 
 def for_runs(runs: Iterable[Mapping[str, Any]]) -> str:
-    """What ``packed`` gives of the model that has written these runs; nothing if it is none that ships, or plays another
-    puzzle than pages have."""
+    """What ``packed`` gives of the model that has written these runs; nothing if it is none that ships, or one
+    that does not play the puzzle of the pages."""
     name = speaker(runs)
     return packed(name) if name and read_json(find(name) / "miniapr.json").get("task") == "countdown" else ""
 
