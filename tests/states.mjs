@@ -27,4 +27,7 @@ for (const [step, i] of last) told[step] = picture(run.at(i));
 for (const [step, i] of [...last].reverse())
   if (picture(run.at(i)) !== told[step]) throw new Error(`frame ${i} differs when it is jumped to`);
 for (const step of Object.keys(told)) told[step] = JSON.parse(told[step]);
-console.log(JSON.stringify({ told, counters: run.length ? run.at(run.length - 1).counters : null }));
+const end = run.length ? run.at(run.length - 1) : null;
+const alive = end ? [...end.branches.values()].filter((branch) => branch.alive) : [];
+const standing = Object.fromEntries(alive.map(({ id }) => [id, end.standing(id)]));
+console.log(JSON.stringify({ told, counters: end?.counters ?? null, standing }));

@@ -114,3 +114,26 @@ def test_what_nests_is_drawn_and_counted_at_any_depth(method: str, options: dict
     assert {step: drawn for step, drawn in found["told"].items() if drawn != seen[int(step)][1]} == {}
     for name in ("decoded", "critical", "prefilled", "recomputed", "reused"):
         assert found["counters"][name] == getattr(outcome.costs, name), name
+
+
+@pytest.mark.parametrize("positions", ["slots", "shared", "contiguous"])
+def test_in_a_weave_it_draws_what_the_others_have_written_where_the_reader_sees_it(positions: str) -> None:
+    engine = make_engine(reuse_prefixes=False, record=True)
+    root = engine.start([1, 2, 3])
+    workers = engine.weave(engine.fork(root, [[4, 5], [6], [7, 8]]), positions, 20 if positions == "slots" else None)
+    engine.decode(workers, max_tokens=3)
+    engine.commit(root)  # the spans are sealed, and go on in others
+    engine.decode(workers, max_tokens=2)
+    for worker in workers:
+        engine.settle(worker)
+    drawn = states(Trace.of(engine))["standing"]
+    for worker in workers:
+        weave = worker.span.weave
+        assert weave
+        seen = [*weave.sees(worker.span, weave.index)[:-1], worker.span.whole()]
+        told = [token for a, b, c, by in drawn[str(worker.id)] for token in places(a, b, c, by)]
+        assert told == [token for p in seen for token in places(p.span.id, p.start, p.stop, p.shift)]
+
+
+def places(span: int, start: int, stop: int, shift: int) -> list[tuple[int, int, int]]:
+    return [(span, i, shift) for i in range(start, stop)]

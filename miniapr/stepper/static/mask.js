@@ -5,9 +5,9 @@ import { colour, signed, svg } from "./svg.js";
 
 /** Rectangles and triangles [{kind, row, column, rows, columns, span}] in tokens, and the pieces with their places. */
 export function shapes(state, id) {
-  const branch = state.branches.get(id), pieces = [];
+  const pieces = [];
   let at = 0;
-  for (const [span, from, to, shift] of state.pieces(branch.view, branch.span)) {
+  for (const [span, from, to, shift] of state.standing(id)) {
     const { position, source } = state.spans.get(span);
     pieces.push({ span, key: source ?? span, from, to, shift, at, position: position + from + shift });
     at += to - from;

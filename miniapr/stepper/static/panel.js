@@ -23,7 +23,7 @@ export function counters(state, differs) {
 export function table(run, state, id) {
   const branch = state.branches.get(id);
   if (!branch) return html("p", { class: "none" }, "No branch yet.");
-  const rows = state.pieces(branch.view, branch.span).map(([number, from, to, shift]) => {
+  const rows = state.standing(branch.id).map(([number, from, to, shift]) => {
     const span = state.spans.get(number), own = number === branch.span, begin = span.position + from + shift;
     const blocks = [];
     for (let i = Math.floor(from / run.size); i < Math.ceil(to / run.size); i++) {

@@ -10,7 +10,7 @@ function shown(run, state) {
 export function blocksOf(run, state, id) {
   const branch = state.branches.get(id), found = new Set();
   if (!branch) return found;
-  for (const [span, from, to] of state.pieces(branch.view, branch.span)) {
+  for (const [span, from, to] of state.standing(branch.id)) {
     const { blocks } = state.spans.get(span);
     for (let i = Math.floor(from / run.size); i < Math.ceil(to / run.size); i++) if (blocks[i] !== undefined) found.add(blocks[i]);
   }

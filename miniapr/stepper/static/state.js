@@ -42,6 +42,24 @@ class State {
     return length ? [...view, [span, 0, length, 0]] : view;
   }
 
+  /** All that a branch's next token attends to: in a weave also what the others have written, as it counts. */
+  standing(id) {
+    const { view, span } = this.branches.get(id), { weave } = this.spans.get(span), own = this.pieces(view, span);
+    if (!weave.spans.length || weave.positions === "private") return own;
+    const others = weave.spans.filter((other) => other !== span).flatMap((other) => this.pieces(after(this.spans.get(other).view, weave.common), other));
+    const [common, mine] = [head(own, weave.common), after(own, weave.common)];
+    if (weave.positions !== "contiguous") return [...common, ...others, ...mine];
+    // As one text: what all see first, the others' work, one's own.
+    const count = length(others), [begun, from, , shift] = mine[0] ?? [span, 0, 0, 0];
+    let at = this.spans.get(begun).position + from + shift - count;
+    const moved = others.map(([other, start, stop]) => {
+      const by = at - this.spans.get(other).position - start;
+      at += stop - start;
+      return [other, start, stop, by];
+    });
+    return [...common.map(([other, start, stop, by]) => [other, start, stop, by - count]), ...moved, ...mine];
+  }
+
   /** What the tokens of a span attend to beside their own: its view, and in a weave what the others wrote before. */
   seen(id) {
     const { view, weave } = this.spans.get(id), others = weave.spans.filter((other) => other !== id);
@@ -64,6 +82,18 @@ function after(view, count) {
   }
   return found;
 }
+
+/** Their first tokens. */
+function head(view, count) {
+  const found = [];
+  for (const [span, from, to, shift] of view) {
+    if (count > 0) found.push([span, from, Math.min(to, from + count), shift]);
+    count -= to - from;
+  }
+  return found;
+}
+
+const length = (pieces) => pieces.reduce((sum, [, from, to]) => sum + to - from, 0);
 
 /** A branch begins a span: what the events call {span, position, tokens, view}. */
 function begin(state, branch, said) {
@@ -143,7 +173,7 @@ const APPLY = {
     state.counters.reused += e.data.reused ?? 0;
   },
   woven(state, { data }) {
-    const weave = { spans: data.members.map((member) => member.span), common: data.common };
+    const weave = { spans: data.members.map((member) => member.span), common: data.common, positions: data.positions };
     for (const member of data.members) {
       const branch = state.branches.get(member.branch);
       if (branch.span !== member.span) {
@@ -314,12 +344,18 @@ export class Run {
     if (waited && !decoded.length) parts.push(`Keys and values of ${waited === 1 ? "the token" : `${waited} tokens`} decoded last are computed`);
     if (filled > 0) parts.push(`${some(filled, "token")} prefilled`);
     const stopped = of("stopped").map((e) => e.branch);
-    if (stopped.length) parts.push(stopped.length === 1 ? `branch ${stopped[0]} stops` : `branches ${stopped.join(", ")} stop`);
+    if (stopped.length) parts.push(`${named(stopped)} ${stopped.length === 1 ? "stops" : "stop"}`);
     for (const e of of("preempted")) parts.push(`request ${e.request} gives up its blocks`);
     const gone = [...of("released"), ...of("aborted")].filter((e) => e.branch !== null).map((e) => e.branch);
-    if (gone.length) parts.push(`${gone.length === 1 ? "branch" : "branches"} ${gone.join(", ")} let go`);
+    if (gone.length) parts.push(`${named(gone)} let go`);
     return parts.join("; ") || "Nothing changes for the branches";
   }
+}
+
+/** Branches by their numbers, or how many they are. */
+function named(ids) {
+  if (ids.length === 1) return `branch ${ids[0]}`;
+  return ids.length > 6 ? `${ids.length} branches` : `branches ${ids.join(", ")}`;
 }
 
 const NAMES = {
