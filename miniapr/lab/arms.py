@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..model.bundle import find
 from ..show.reinforce import export as export_reinforced
 from ..train.config import TrainConfig
 from ..train.export import export
@@ -57,7 +58,7 @@ class Arm(Protocol):
     def begin(self) -> Arm | None: ...
 
     def make(self, seed: int, room: Room, say: Say) -> str:
-        """The model, made if it is not there: a name or a folder that ``load`` takes. Raises what training raises."""
+        """The folder of the model, made if it is not there. Raises what training raises."""
         ...
 
 
@@ -71,7 +72,7 @@ class Given:
     begin: None = None
 
     def make(self, seed: int, room: Room, say: Say) -> str:
-        return self.model
+        return str(find(self.model))
 
 
 @dataclass(frozen=True)

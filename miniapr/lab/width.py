@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from ..model.bundle import Bundle
@@ -38,7 +37,7 @@ WIDTH = Experiment(
         ),
         Aim(
             "of the gain, the part that is gone where every plan has every step",
-            lambda r: 1 - gain(r, "forced") / (gain(r, "hard") or math.nan),
+            lambda r: 1 - gain(r, "forced") / gain(r, "hard"),
             0.5,
         ),
     ),
