@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -25,15 +26,41 @@ def load_notebooks() -> ModuleType:
 
 pytest.importorskip("jupytext")
 notebooks = load_notebooks()
+nbformat = pytest.importorskip("nbformat")
 each = pytest.mark.parametrize("source", notebooks.sources(), ids=lambda source: source.stem)
 
 
 @each
 def test_notebook_is_what_its_source_says(source: Path) -> None:
     file = source.with_suffix(".ipynb")
-    assert file.is_file() and file.read_text(encoding="utf-8") == notebooks.text(notebooks.notebook(source)), (
+    assert file.is_file() and file.read_text(encoding="utf-8") == notebooks.text(notebooks.remembered(source)), (
         f"python tutorials/notebooks.py {int(source.name[:2])}"
     )
+
+
+@each
+def test_outputs_are_of_one_whole_run_and_small(source: Path) -> None:
+    file = source.with_suffix(".ipynb")
+    code = notebooks.code_cells(notebooks.remembered(source))
+    counts = [cell.execution_count for cell in code]
+    assert counts in ([None] * len(code), list(range(1, len(code) + 1)))
+    assert file.stat().st_size < 250_000
+    kinds = {kind for cell in code for output in cell.outputs for kind in output.get("data", {})}
+    assert kinds <= {"text/plain", "image/png"} and "/tmp/" not in str([cell.outputs for cell in code])
+
+
+def test_outputs_of_other_code_are_dropped(tmp_path: Path) -> None:
+    source = tmp_path / "09_it.py"
+    source.write_text("# %%\n1 + 1\n", encoding="utf-8")
+    made = notebooks.notebook(source)
+    made.cells[0].outputs, made.cells[0].execution_count = (
+        [nbformat.v4.new_output("execute_result", {"text/plain": "2"}, execution_count=1)],
+        1,
+    )
+    source.with_suffix(".ipynb").write_text(notebooks.text(made), encoding="utf-8")
+    assert notebooks.code_cells(notebooks.remembered(source))[0].execution_count == 1
+    source.write_text("# %%\n1 + 2\n", encoding="utf-8")
+    assert notebooks.code_cells(notebooks.remembered(source))[0].execution_count is None
 
 
 def test_every_notebook_has_a_source() -> None:
@@ -49,11 +76,25 @@ def test_chapter_begins_with_its_number_and_ends_with_its_exercises(source: Path
     assert named == {exercise.id for exercise in exercises() if exercise.chapter == number}
 
 
+def words(made: Any) -> list[list[str]]:
+    """What each cell shows, numbers aside: times and the last digits are those of a machine."""
+    told = [
+        [output.get("text") or output.data["text/plain"] for output in cell.outputs]
+        for cell in notebooks.code_cells(made)
+    ]
+    return [[re.sub(r"[\d.]+(e[+-]\d+)?| +|0x[0-9a-f]+", "", text) for text in texts] for texts in told]
+
+
 @each
 def test_chapter_runs_from_top_to_bottom(source: Path, tmp_path: Path) -> None:
     made = notebooks.run(notebooks.notebook(source), tmp_path)
-    code = [cell for cell in made.cells if cell.cell_type == "code"]
+    code = notebooks.code_cells(made)
     assert all(cell.execution_count for cell in code)
+    kept = notebooks.remembered(source)
+    if any(cell.outputs for cell in notebooks.code_cells(kept)):
+        assert words(kept) == words(notebooks.shown(made)), (
+            f"python tutorials/notebooks.py --run {int(source.name[:2])}"
+        )
     warned = [o.text for cell in code for o in cell.outputs if o.output_type == "stream" and "Warning" in o.text]
     assert not warned, "a reader would stop at this"
     notebooks.keep(source, made)  # for the book

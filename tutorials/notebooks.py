@@ -5,12 +5,14 @@
     python tutorials/notebooks.py --run 4    run it too, from top to bottom, and say how long it took
 
 The sources are Python in the percent format, so they can be read, compared and checked like all other code. A
-notebook has no outputs: what a reader sees was computed on the reader's machine.
+notebook is kept with what its last run showed, words and pictures, so that they are seen where nothing is run; pages to
+step through are not, for who shows notebooks shows no scripts. Outputs of other code than the source's are dropped.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import os
 import sys
@@ -62,9 +64,40 @@ def run(made: NotebookNode, folder: Path) -> NotebookNode:
     nbformat.validate(made)
     paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    client = NotebookClient(made, timeout=CELL, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        made, timeout=CELL, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, record_timing=False
+    )
     client.extra_arguments = ["--log-level=ERROR"]
     return client.execute(env=environment)
+
+
+def shown(made: NotebookNode) -> NotebookNode:
+    """A run chapter as it is kept beside its source."""
+    kept = copy.deepcopy(made)
+    for cell in kept.cells:
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop("text/html", None)
+    return kept
+
+
+def remembered(source: Path) -> NotebookNode:
+    """The chapter as its source says it, with the outputs beside it if they are those of the same code."""
+    made, file = notebook(source), source.with_suffix(".ipynb")
+    if not file.is_file():
+        return made
+    last = nbformat.read(file, as_version=4)
+    if code(last) == code(made):
+        for cell, old in zip(code_cells(made), code_cells(last), strict=True):
+            cell.outputs, cell.execution_count = old.outputs, old.execution_count
+    return made
+
+
+def code_cells(made: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in made.cells if cell.cell_type == "code"]
+
+
+def code(made: NotebookNode) -> list[str]:
+    return [cell.source for cell in code_cells(made)]
 
 
 def key(made: NotebookNode) -> str:
@@ -108,14 +141,16 @@ def main(words: list[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     for file in files:
-        made = notebook(file)
-        file.with_suffix(".ipynb").write_text(text(made), encoding="utf-8")
+        made = remembered(file)
         line = f"{file.stem}: {len(made.cells)} cells"
         if args.run:
             began = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
-                keep(file, run(made, Path(folder)))
+                made = shown(keep(file, run(notebook(file), Path(folder))))
             line += f", ran in {time.perf_counter() - began:.0f} s"
+        elif not any(cell.outputs for cell in code_cells(made)):
+            line += ", without outputs: run it"
+        file.with_suffix(".ipynb").write_text(text(made), encoding="utf-8")
         print(line)
     return 0
 

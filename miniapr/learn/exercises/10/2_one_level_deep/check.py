@@ -23,7 +23,12 @@ def check(work: Any) -> None:
     def comes_to_ends(best: tuple[int, ...]) -> None:
         """In time, ends are looked at, and not only what is near the root."""
         seen: list[tuple[int, ...]] = []
-        search = work.Search(lambda path: seen.append(path) or 0.5, moves)
+
+        def look(path: tuple[int, ...]) -> float:
+            seen.append(path)
+            return 0.5
+
+        search = work.Search(look, moves)
         for _ in range(40):
             search.step()
         deepest = max(map(len, seen))
