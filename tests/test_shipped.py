@@ -8,8 +8,10 @@ import pytest
 
 from miniapr.model.bundle import SHIPPED, load, shipped
 from miniapr.model.files import read_json
+from miniapr.stepper.engine import for_runs, speaker, words
 from miniapr.tasks.countdown import Ranges
 from miniapr.train.figures import Examined, drawn
+from miniapr.train.sorting_figures import sorting_figures
 
 ROLES = "countdown-roles"
 
@@ -35,3 +37,20 @@ def test_the_model_with_roles_does_on_a_few_problems_what_its_figures_say_of_man
         assert found["right"][how]["share"] > 0.8, how
     assert model.chain(problems)["pass@16"]["share"] > 0.6
     assert model.spawn(problems)["children right"]["share"] > 0.9
+
+
+def test_the_model_that_sorts_does_on_a_few_lists_what_its_figures_say_of_many() -> None:
+    found = sorting_figures(SHIPPED / "sorting", 16, seed=5, lengths=(16,))["16 numbers"]
+    for how in ("in line", "forked in 1"):
+        assert found[how]["errors"] < 1, how
+    assert found["forked in 1"]["critical path"] < 0.85 * found["in line"]["critical path"]
+
+
+def test_a_run_is_by_the_model_that_was_taught_the_role() -> None:
+    texts = {
+        name: {str(id): text for id, text in enumerate(words(ROLES)) if text == f"<{name}>"}
+        for name in ("sort", "chain")
+    }
+    told = {name: speaker([{"about": {"texts": text}}]) for name, text in texts.items()}
+    assert told == {"sort": "sorting", "chain": ROLES}
+    assert for_runs([{"about": {"texts": texts["sort"]}}]) == ""  # its lists are no puzzle of the pages

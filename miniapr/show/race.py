@@ -27,7 +27,7 @@ from ..model.bundle import Bundle
 from ..players import Game, game_of
 from ..stepper.trace import Trace
 from .command import INTERRUPTED, PLOTS, check_outputs, set_threads
-from .setting import add_common, given, known_methods, with_model, with_width
+from .setting import add_common, given, known_methods, task_of, with_model, with_width
 from .text import console
 
 # Two tables, each as narrow as a terminal: what came of it, and what the engine saw.
@@ -101,7 +101,7 @@ class _Ready:
 
 def _prepare(args: argparse.Namespace, bundle: Bundle) -> _Ready:
     """Raises ValueError for what this model cannot do."""
-    game, budget = game_of(bundle, args.temperature, args.task, args.levels), Budget(args.budget, args.critical)
+    game, budget = game_of(bundle, args.temperature, task_of(args), args.levels), Budget(args.budget, args.critical)
     if game.draw is None:
         raise ValueError(f"{bundle.name} plays no task with a verifier: there is nothing to count")
     if args.numbers is None and args.target is None:

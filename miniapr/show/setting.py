@@ -32,7 +32,7 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """What think and race have in common."""
-    parser.add_argument("--task", choices=TASKS, help="the first that the model was trained for, unless told")
+    parser.add_argument("--task", choices=TASKS, help=f"{TASKS[0]}; of a named model the first it was trained for")
     parser.add_argument(
         "--numbers", type=int, nargs="+", metavar="N", help="of countdown, each used once; or to be sorted"
     )
@@ -65,6 +65,11 @@ def with_width(one: Entry, width: int | None) -> Entry:
     if width is None or "width" not in one.method.options or "width" in one.options:
         return one
     return Entry(one.name, one.method, {**one.options, "width": width})
+
+
+def task_of(args: argparse.Namespace) -> str | None:
+    """The task that is meant: of a model that was named the first that it was trained for, else the usual one."""
+    return args.task or (None if args.model else TASKS[0])
 
 
 def with_model(args: argparse.Namespace, make: Callable[[Bundle], T], worth: Callable[[T], int] | None = None) -> T:

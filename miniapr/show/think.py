@@ -25,7 +25,7 @@ from ..players import Game, game_of
 from ..stepper.engine import for_runs
 from ..stepper.trace import Trace
 from .command import INTERRUPTED, check_outputs, set_threads
-from .setting import add_common, add_problem, engine_of, known_methods, problem_for, with_model, with_width
+from .setting import add_common, add_problem, engine_of, known_methods, problem_for, task_of, with_model, with_width
 from .text import console
 
 LONGEST = 300  # characters of a branch's text in the tree
@@ -53,7 +53,7 @@ def think(args: argparse.Namespace) -> int:
         _only_here(args)
 
         def prepare(bundle: Bundle) -> tuple[Bundle, Game, Any, Program]:
-            game = game_of(bundle, args.temperature, args.task, args.levels)
+            game = game_of(bundle, args.temperature, task_of(args), args.levels)
             problem = problem_for(args, bundle, game)
             program = chosen.method(problem, game.player.seeded(args.seed), budget, **chosen.options)
             return bundle, game, problem, program
