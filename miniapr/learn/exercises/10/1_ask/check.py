@@ -43,13 +43,13 @@ def compared(work: Any, shape: list[int], found: list[float], k: int) -> None:
 
 
 def check(work: Any) -> None:
-    @settings(max_examples=40)
+    @settings(max_examples=30)
     @given(shapes, values)
     def one_by_one(shape: list[int], found: list[float]) -> None:
         """One leaf at a time: the best child of the best child, and so on."""
         compared(work, shape, found, 1)
 
-    @settings(max_examples=40)
+    @settings(max_examples=30)
     @given(shapes, values, st.integers(2, 4))
     def several(shape: list[int], found: list[float], k: int) -> None:
         """Several at once are different ones."""

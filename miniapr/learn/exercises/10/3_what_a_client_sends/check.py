@@ -29,7 +29,7 @@ def texts(tree: list[Thought]) -> list[list[tuple[int, int, bool]]]:
 
 
 def check(work: Any) -> None:
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(trees())
     def all_that_is_sent(tree: list[Thought]) -> None:
         """Each request carries the whole text before its first decoded token."""
@@ -37,7 +37,7 @@ def check(work: Any) -> None:
         found = work.sent(tree)
         assert found == sum(requests), f"sent is {found}; the requests are {requests}, in all {sum(requests)}"
 
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(trees())
     def computed_once(tree: list[Thought]) -> None:
         """A given token is computed once, if anything was decoded behind it."""

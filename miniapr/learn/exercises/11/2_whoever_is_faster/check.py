@@ -35,7 +35,7 @@ def check(work: Any) -> None:
         """Without pauses, token i sees tokens 0..i of all."""
         compared(lengths, [])
 
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(lengths, st.lists(st.sets(st.integers(0, 2), max_size=2), max_size=8))
     def busy(lengths: list[int], pauses: list[set[int]]) -> None:
         """Pauses change when a token is written, never what it has seen."""

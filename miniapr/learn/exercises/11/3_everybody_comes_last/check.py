@@ -26,7 +26,7 @@ def check(work: Any) -> None:
         found = work.moved([case[0]], 0, case[1])
         assert list(found) == [0, 0], f"the shifts are {found}"
 
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(looks())
     def as_one_text(case: tuple[list[int], int, int]) -> None:
         """The distances are those of the text: what was before the fork, the others in order, its own last."""

@@ -26,7 +26,7 @@ def below(frame: int, callers: list[int | None]) -> set[int]:
 
 
 def check(work: Any) -> None:
-    @settings(max_examples=40)
+    @settings(max_examples=30)
     @given(trees)
     def all_below(tree: list[tuple[int, int]]) -> None:
         """With a frame all that it called is over, at whatever depth."""
@@ -36,7 +36,7 @@ def check(work: Any) -> None:
             true = set(range(len(tree))) - below(frame, callers)
             assert calls.running == true, f"after cancel({frame}) {sorted(calls.running)} run, not {sorted(true)}"
 
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(trees, ends)
     def counted_again(tree: list[tuple[int, int]], cancelled: list[int]) -> None:
         """The free blocks are those that nobody who runs holds, however often and in whatever order frames end."""

@@ -61,14 +61,14 @@ def check(work: Any) -> None:
         found = work.finish([("think", n) for n in stretches], 1)
         assert found == sum(stretches), f"{found} after {stretches}, which is {sum(stretches)} tokens"
 
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(plans())
     def agents_enough(actions: Actions) -> None:
         """With an agent for every query, none waits for an agent."""
         found, true = work.finish(actions, 9), clock(actions, 9)
         assert found == true, f"done at {found}, not at {true}"
 
-    @settings(max_examples=80)
+    @settings(max_examples=30)
     @given(plans(), st.integers(1, 2))
     def few_agents(actions: Actions, agents: int) -> None:
         """With few agents queries wait for one that is free, in the order in which they were handed out."""

@@ -16,7 +16,7 @@ def cases(draw: st.DrawFn) -> tuple[int, int, int]:
 
 
 def check(work: Any) -> None:
-    @settings(max_examples=50)
+    @settings(max_examples=30)
     @given(st.integers(1, 7).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))))
     def one_try(case: tuple[int, int]) -> None:
         """With one try it is the share of tries that were right."""
@@ -24,7 +24,7 @@ def check(work: Any) -> None:
         found = work.pass_at_k(n, c, 1)
         assert abs(found - c / n) < 1e-9, f"pass@1 of {c} right among {n} is {found}, not {c / n}"
 
-    @settings(max_examples=50)
+    @settings(max_examples=30)
     @given(cases())
     def any_choice(case: tuple[int, int, int]) -> None:
         """It is the share of all choices of k tries that hold a right one."""

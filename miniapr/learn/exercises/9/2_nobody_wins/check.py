@@ -14,14 +14,14 @@ def said(thought: str, vote: str | None) -> str:
 
 
 def check(work: Any) -> None:
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(st.lists(words, min_size=1, max_size=6))
     def one_mind(thoughts: list[str]) -> None:
         """Where all give the same answer, it is the result, however they came to it."""
         found = work.elect([said(thought, "8") for thought in thoughts])
         assert found == "8", f"all answer 8, and the result is {found!r}"
 
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(votes)
     def silence(cast: list[str | None]) -> None:
         """Who has no answer has no vote."""
@@ -30,7 +30,7 @@ def check(work: Any) -> None:
         assert found == true, f"the result is {found!r}; without those who are silent it is {true!r}"
         assert (found is None) == (set(cast) <= {None}), f"the result is {found!r}"
 
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(st.lists(st.tuples(words, st.sampled_from(["8", "9", "10"])), min_size=1, max_size=7))
     def most_votes(cast: list[tuple[str, str]]) -> None:
         """The answer with the most votes wins."""

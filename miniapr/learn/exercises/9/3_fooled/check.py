@@ -25,7 +25,7 @@ expressions = st.recursive(leaves, joined, max_leaves=4)
 
 
 def check(work: Any) -> None:
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(expressions)
     def right_is_right(built: Built) -> None:
         """An honest expression is right for its own value, and for no other."""
@@ -35,7 +35,7 @@ def check(work: Any) -> None:
         near = int(value) + 1
         assert value == near or not work.correct(text, numbers, near), f"{text} is called right for {near}"
 
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(expressions, st.integers(1, 9))
     def each_number_once(built: Built, more: int) -> None:
         """Each number is used exactly once."""
@@ -57,7 +57,7 @@ def check(work: Any) -> None:
             assert not work.correct(text, numbers, target), f"{text} is called right for {numbers} -> {target}"
         assert work.correct(" 7 / 2 * 2 ", [7, 2, 2], 7), "7 / 2 * 2 is called wrong for [7, 2, 2] -> 7"
 
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(st.text("12+-*/( )x.='", max_size=8))
     def whatever_it_is(text: str) -> None:
         """No text raises anything."""
