@@ -96,7 +96,7 @@ def add_train(ways: Any) -> None:
 def add_compare(parser: argparse.ArgumentParser) -> None:
     """The options of `miniapr compare`."""
     problem = parser.add_argument_group("problem")
-    problem.add_argument("--numbers", type=int, nargs="+", metavar="N", help="2 to 6 numbers, each used once")
+    problem.add_argument("--numbers", type=int, nargs="+", metavar="N", help="2 to 4 numbers, each used once")
     problem.add_argument("--target", type=int, metavar="T", help="what to make of them")
     problem.add_argument("--random", action="store_true", help="draw a problem, from --seed")
     problem.add_argument("--prompt", help="what to think about, for a language model")

@@ -10,7 +10,7 @@ import torch
 from miniapr.model import checkpoint
 from miniapr.model.config import ModelConfig
 from miniapr.model.decoder import Decoder
-from miniapr.tasks.vocabulary import CONTROL, build_tokenizer
+from miniapr.tasks.words import CONTROL, build_tokenizer
 
 
 def write_nonsense(folder: Path, loudness: float, seed: int = 0, context: int = 2048) -> Path:
@@ -34,10 +34,12 @@ def write_nonsense(folder: Path, loudness: float, seed: int = 0, context: int = 
                 weight.normal_(std=0.15)
     model.model.embed_tokens.weight[:, 0] = 2.0  # the same after every token, so it works as a bias:
     model.lm_head.weight[:, 0] = 0.0
-    for role in ("plan", "item", "plan_end", "thread_end", "eos"):
+    for role in ("plan", "plan_end", "thread_end", "eos"):
         rare = role in ("thread_end", "eos") and loudness > 0
         model.lm_head.weight[tokenizer.token_to_id(CONTROL[role]), 0] = loudness / (2 if rare else 1)
     checkpoint.save(model, folder)
     tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "miniapr.json").write_text(json.dumps({"control": CONTROL}))
+    (folder / "miniapr.json").write_text(
+        json.dumps({"format": "terse", "roles": ["adaptive", "sequential"], "control": CONTROL})
+    )
     return folder

@@ -17,7 +17,7 @@ import miniapr
 from miniapr.methods.compare import JOINS
 from miniapr.model import bundle
 from miniapr.tasks.countdown import Problem, verify
-from miniapr.tasks.demonstrations import extract_answer
+from miniapr.tasks.terse import extract_answer
 
 # The main job, with the model that ships
 
@@ -45,7 +45,7 @@ def test_main_job_as_json(run: Run) -> None:
     assert joins["reprefill"]["kl_to_reprefill"] == 0 and joins["reprefill"]["top1_agrees"]
     problem = Problem(tuple(report["problem"]["numbers"]), report["problem"]["target"])
     for joined in joins.values():
-        assert joined["correct"] == verify(extract_answer(joined["text"]), problem).correct
+        assert joined["correct"] == verify(extract_answer(joined["text"], problem), problem).correct
     assert (
         report["sequential"]["critical_path"] == report["sequential"]["total_tokens"] == report["sequential"]["steps"]
     )
@@ -181,7 +181,7 @@ def test_train_and_evaluate_are_wired(run: Run, monkeypatch: pytest.MonkeyPatch,
     code, _, err = run("evaluate", tmp_path / "nowhere")
     assert code == 2 and err.startswith("miniapr: error: ")
     code, out, _ = run("evaluate", "countdown", "--pairs", 2, "--sets", 2)
-    assert code == 0 and parse(out)["pairs"]["adaptive"]["n"] == 2
+    assert code == 0 and parse(out)["pairs"]["problems"] == 2
 
 
 def test_missing_kernels_are_said_once_in_words(run: Run, endless: Path, monkeypatch: pytest.MonkeyPatch) -> None:

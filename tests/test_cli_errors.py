@@ -133,7 +133,7 @@ def damage_tokenizer(folder: Path) -> None:
         (damage_weights, "model.safetensors"),
         (damage_config, "config.json"),
         (foreign_shape, "tensor 'model.layers.0.mlp"),
-        (no_control, "control token"),
+        (no_control, "trained for no task"),
         (damage_tokenizer, "tokenizer.json"),
     ],
 )

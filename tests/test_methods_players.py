@@ -129,12 +129,12 @@ def test_the_shipped_model_is_asked_as_it_was_trained() -> None:
     bundle = miniapr.load()
     game = game_of(bundle)
     problem = game.draw(random.Random(0), None) if game.draw else None
-    assert isinstance(problem, Problem) and game.show(problem).count("->") == 1
-    text = bundle.tokenizer.decode(game.player["adaptive"].ask(Problem((3, 7, 8), 29)))
+    assert isinstance(problem, State) and game.show(problem).count("->") == 1
+    text = bundle.tokenizer.decode(game.player["adaptive"].ask(game.put(Problem((3, 7, 8), 29))))
     assert text == "<bos> <adaptive> 8 7 3 -> 29 :"
     assert game.player["chain"].read(problem, "nonsense") is None
-    with pytest.raises(ValueError, match="does not play value"):
-        game.player["value"]
+    with pytest.raises(ValueError, match="does not play skeleton"):
+        game.player["skeleton"]
 
 
 class Talk(Words):

@@ -22,7 +22,7 @@ from miniapr.remote.client import Server
 from miniapr.remote.engine import RemoteEngine
 from miniapr.remote.joins import NeedsEngine
 from miniapr.tasks.countdown import Problem
-from miniapr.tasks.demonstrations import prompt_words
+from miniapr.tasks.terse import prompt_text
 
 PROBLEMS = [Problem((3, 7, 8), 29), Problem((4, 5, 9), 41), Problem((2, 6, 11), 34), Problem((1, 13, 17), 52)]
 
@@ -54,7 +54,7 @@ def remote(server: Running, bundle: Bundle) -> Iterator[RemoteEngine]:
 
 
 def prompts(bundle: Bundle) -> list[list[int]]:
-    return [bundle.tokenizer.ids(prompt_words(problem)) for problem in PROBLEMS]
+    return [bundle.tokenizer.ids(prompt_text(problem).split()) for problem in PROBLEMS]
 
 
 def test_reprefill_by_a_client_is_reprefill_in_the_engine(
@@ -80,7 +80,7 @@ def test_many_programs_at_the_same_time(bundle: Bundle, control: Control, remote
 def test_a_text_join_of_each_kind(bundle: Bundle, control: Control, remote: RemoteEngine) -> None:
     local = miniapr.Engine(bundle.model, bundle.tokenizer)
     prompt = prompts(bundle)[0]
-    for how in ("select", message(bundle.tokenizer.encode("7 * 3 = 21"), keep=len(prompt))):
+    for how in ("select", message(bundle.tokenizer.encode("b*c 21 8"), keep=len(prompt))):
         here, there = local.run(_joined(prompt, how)), remote.run(_joined(prompt, how))
         assert there == here
 
@@ -122,13 +122,13 @@ def test_text_prompts_where_the_vocabulary_is_unknown(server: Running, bundle: B
 def test_stop_strings_end_a_text_as_in_the_engine(server: Running, bundle: Bundle, remote: RemoteEngine) -> None:
     def program() -> Program:
         root = yield op.Start(prompts(bundle)[0])
-        (done,) = yield op.Decode([root], stop=["15 ,", "nowhere"], max_tokens=50)
+        (done,) = yield op.Decode([root], stop=["15 3", "nowhere"], max_tokens=50)
         return done.text, done.finish, root.history
 
     local = miniapr.Engine(bundle.model, bundle.tokenizer)
     assert remote.run(program()) == local.run(program())
     text, finish, _ = remote.run(program())
-    assert finish == "stop" and text.endswith("= ")
+    assert finish == "stop" and text == "a+b "
 
 
 # A bad line

@@ -32,7 +32,7 @@ from miniapr.remote.client import Server
 from miniapr.remote.connect import connect
 from miniapr.remote.joins import NeedsEngine
 from miniapr.tasks.countdown import Problem
-from miniapr.tasks.demonstrations import prompt_words
+from miniapr.tasks.terse import prompt_text
 
 pytestmark = pytest.mark.peers
 HOME = Path(os.environ.get("MINIAPR_PEERS", Path.home() / ".cache" / "miniapr-peers"))
@@ -91,7 +91,7 @@ def test_vllm_writes_what_the_engine_writes(tmp_path: Path) -> None:
     with started([*command, *options], tmp_path / "vllm.log", **env) as url:
         remote = connect(Server(url, "countdown"), bundle.tokenizer)
         assert not remote.as_text and remote.context == 4096
-        prompts = [bundle.tokenizer.ids(prompt_words(problem)) for problem in PROBLEMS]
+        prompts = [bundle.tokenizer.ids(prompt_text(problem).split()) for problem in PROBLEMS]
         requests = [remote.submit(adaptive(prompt, control, "reprefill")) for prompt in prompts]
         forks = 0
         for prompt, request in zip(prompts, requests, strict=True):

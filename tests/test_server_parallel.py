@@ -168,22 +168,22 @@ def test_what_does_not_fit_is_told_and_the_others_go_on(bundle: Bundle) -> None:
 
 
 def test_control_tokens_in_text_stay_text(server: Running) -> None:
-    for text in ("<plan> 8 - 7 </plan>", "<eos>", "8 7 <join>"):
+    for text in ("<plan> b*c </plan>", "<eos>", "8 7 <join>"):
         status, said = server.ask("/completions", {"model": "countdown", "prompt": text})
         assert status == 400 and "no token for '<" in said["error"]["message"]
-    fork = {"model": "countdown", "prompt": "<plan> 1 <item> 2 </plan>", "miniapr": PARALLEL}
+    fork = {"model": "countdown", "prompt": "<plan> b*c a-b </plan>", "miniapr": PARALLEL}
     assert server.ask("/completions", fork)[0] == 400
 
 
 def test_metrics_tell_what_was_done(bundle: Bundle) -> None:
     with serving(bundle) as server:
-        server.complete(miniapr={"method": "adaptive", "join": "reprefill"})
-        server.complete(miniapr=PARALLEL)
+        answers = [server.complete(miniapr=asked) for asked in ({"method": "adaptive", "join": "reprefill"}, PARALLEL)]
+        decoded = sum(answer["usage"]["completion_tokens"] for answer in answers)
         text = urlopen(server.url[:-3] + "/metrics").read().decode()
         values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         assert values['miniapr_joins_total{kind="stitch"}'] == values['miniapr_joins_total{kind="reprefill"}'] == "1"
         assert values["miniapr_forks_total"] == "2" and values["miniapr_prefix_hits_total"] == "1"
-        assert values["miniapr_decoded_tokens_total"] == "390" and values["miniapr_pool_blocks_used"] == "0"
+        assert values["miniapr_decoded_tokens_total"] == str(decoded) and values["miniapr_pool_blocks_used"] == "0"
         assert values['miniapr_requests_total{state="finished"}'] == "2"
         assert values['miniapr_responses_total{status="200"}'] == "2"
 

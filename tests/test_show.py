@@ -23,6 +23,7 @@ import miniapr
 from miniapr.cli import main
 from miniapr.interrupt import Interrupt
 from miniapr.model import bundle
+from miniapr.players import game_of
 from miniapr.show import plot
 from miniapr.show.report import Report, spent_until_first_answer
 from miniapr.show.run import Options, Run
@@ -41,7 +42,7 @@ def shipped() -> bundle.Bundle:
 
 @pytest.fixture(scope="module")
 def report(shipped: bundle.Bundle) -> Report:
-    return Run(shipped, PROBLEM, Options()).execute()
+    return Run(shipped, game_of(shipped), PROBLEM, Options()).execute()
 
 
 def printed(report: Report, width: int, **options: Any) -> str:
@@ -62,7 +63,10 @@ def test_tables_fit_and_say_everything(report: Report, width: int) -> None:
         for number in (joined.position, joined.tokens_recomputed, joined.tokens_reused, joined.keys_shifted):
             assert str(number) in words
     for thread in report.comparison.threads:
-        assert thread.seed.removeprefix("<thread> ") in text
+        label = thread.seed.removeprefix("<thread> ")
+        gloss = report.gloss(label)
+        assert gloss is not None and f"{label} ({gloss.short})" in text, "a step stands beside what it does"
+    assert "(a+b 15 3: the sum of the first and the second number left, 8 + 7 = 15; 3 is left)" in " ".join(words)
 
 
 def test_colours_only_where_they_are_wanted(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +81,7 @@ def test_sentences_follow_the_numbers(report: Report) -> None:
     said = " ".join(see_joins(report))
     again = report.comparison.joins["reprefill"]
     assert f"recomputed {again.tokens_recomputed} " in said and "All 4 joins" in said
-    changed = dataclasses.replace(again, tokens_recomputed=12345, text="none <eos>")
+    changed = dataclasses.replace(again, tokens_recomputed=12345, text="miss <eos>")
     joins = {**report.comparison.joins, "reprefill": changed}
     other = dataclasses.replace(report, comparison=dataclasses.replace(report.comparison, joins=joins))
     said = " ".join(see_joins(other))
@@ -92,7 +96,7 @@ def test_sentences_follow_the_numbers(report: Report) -> None:
 
 def test_nothing_is_claimed_of_wrong_answers(report: Report) -> None:
     assert report.sequential is not None
-    line = dataclasses.replace(report.sequential, text="answer 1 <eos>")
+    line = dataclasses.replace(report.sequential, text="hit a+b a+b <eos>")
     said = " ".join(see_cost(dataclasses.replace(report, sequential=line), spent_until_first_answer(report.events)))
     assert "times" not in said and "Only the fork led to a correct answer" in said
 
@@ -168,7 +172,7 @@ def test_runs() -> None:
 def stepped(shipped: bundle.Bundle, ask: Callable[[str], str]) -> tuple[Report, str, Run]:
     out = StringIO()
     guide = Stepper(Interrupt(), Console(file=out, width=100, highlight=False), ask)
-    run = Run(shipped, PROBLEM, Options())
+    run = Run(shipped, game_of(shipped), PROBLEM, Options())
     return run.execute(guide=guide), out.getvalue(), run
 
 
@@ -191,7 +195,7 @@ def test_stepping_changes_nothing_and_tells_everything(shipped: bundle.Bundle, r
 
 
 def test_problems_beyond_what_was_trained_are_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", "--numbers", "3", "40", "--target", "43"]) == 0
+    assert main(["compare", "--numbers", "3", "7", "40", "--target", "50"]) == 0
     assert "was trained for 3 numbers of 1 to 20" in capsys.readouterr().err
 
 

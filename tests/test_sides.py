@@ -15,12 +15,13 @@ import miniapr
 from miniapr.engine.sampling import Sampling
 from miniapr.methods.adaptive import adaptive
 from miniapr.methods.grammar import Control
+from miniapr.players import game_of
 from miniapr.remote.client import Server
 from miniapr.remote.connect import connect
 from miniapr.remote.talk import TextTalk
 from miniapr.show.phases import PHASES, measure
 from miniapr.show.sides import SIDES
-from miniapr.show.thoughts import countdown_thought
+from miniapr.show.thoughts import adaptive_thought
 from miniapr.tasks.countdown import Problem
 
 
@@ -40,7 +41,7 @@ def test_compare_through_a_server(run: Run, server: Running) -> None:
     assert len(told["threads"]) == here["fork"]["width"] == told["requests"] - 2
     assert told["critical_path"] == here["critical_path"]
     code, out, _ = run("compare", "--engine", server.url)
-    assert code == 0 and "answer ( 7 * 3 ) + 8" in out and "10 requests" in out
+    assert code == 0 and "( 7 * 3 ) + 8" in out and "10 requests" in out
 
 
 @pytest.mark.parametrize(
@@ -109,12 +110,13 @@ def test_impossible_sides(run: Run, words: list[object], said: str) -> None:
 
 def test_every_second_is_in_one_phase(server: Running) -> None:
     bundle = miniapr.load()
-    thought = countdown_thought(bundle, Problem((3, 7, 8), 29), Sampling(), 400)
+    game = game_of(bundle)
+    thought = adaptive_thought(game, game.put(Problem((3, 7, 8), 29)), Sampling(), 400)
     remote = connect(Server(server.url, "countdown"), bundle.tokenizer)
     for engine in (miniapr.Engine(bundle.model, bundle.tokenizer), remote):
         found = measure(engine, thought.program("reprefill"))
         assert all(found.seconds[phase] > 0 for phase in PHASES)
-        assert found.conclusion == "7 * 3 = 21 ; 21 + 8 = 29 answer ( 7 * 3 ) + 8 <eos>"
+        assert thought.answer(found.text) == "( 7 * 3 ) + 8" and found.conclusion in found.text
     remote.close()
 
 

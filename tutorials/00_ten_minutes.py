@@ -25,8 +25,9 @@ except ImportError:
     import miniapr
 
 from miniapr.show import draw
-from miniapr.tasks import Problem, prompt_text, verify
+from miniapr.tasks import Problem, extract_answer, prompt_text, verify
 from miniapr.tasks.countdown import operations
+from miniapr.tasks.states import State, in_words
 
 # %% [markdown]
 # ## The puzzle
@@ -49,8 +50,8 @@ assert not verify("7 * 3 + 7 + 1", problem).correct  # 29, but not with these nu
 # ## The model
 #
 # A small GPT comes with the package. It knows nothing but this puzzle, and it is a real decoder all the same: four
-# layers of attention, trained like its large relatives. Its words are the numbers from 0 to 400, the operators, and
-# a few **control tokens** such as `<plan>`. One word is one token.
+# layers of attention, trained like its large relatives. Its words are the numbers from 0 to 400, a word for each
+# step that one can take, and a few **control tokens** such as `<plan>`. One word is one token.
 
 # %%
 bundle = miniapr.load()
@@ -62,9 +63,16 @@ print(f"{bundle.model.parameter_count:,} parameters, {len(tokenizer)} tokens")
 draw.matrix([prompt], ["token id"], tokenizer.decode(prompt).split(), "The prompt, as the model gets it")
 
 # %%
-assert bundle.model.parameter_count == 914_048
-assert len(tokenizer) == 430
+assert bundle.model.parameter_count < 1_000_000
 assert len(prompt) == 8
+
+# %% [markdown]
+# Its steps are terse, since every token is time. `a`, `b` and `c` are the numbers that are left, in the order in which
+# they stand. Behind a step comes its result, then what else is left:
+
+# %%
+print(in_words("b*c", State.of(problem)))
+print(in_words("a+b", State((21, 8), 29)))
 
 # %% [markdown]
 # ## One long line of thought
@@ -72,25 +80,26 @@ assert len(prompt) == 8
 # First the ordinary way. The control token `<sequential>` in the prompt asks the model to think in one line. The
 # engine runs the model: `start` puts in a prompt, `decode` lets the model write until it says that it is done.
 #
-# A line such as `8 - 7 = 1 , 3 : + 4 - 2 * 3 / 3 miss` reads: take 8 - 7 = 1, which leaves 1 and 3; their sum is 4,
+# A line such as `a-b 1 3 : a+b 4 a-b 2 a*b 3 a/b 3 miss` reads: take 8 - 7 = 1, which leaves 1 and 3; their sum is 4,
 # their difference 2, their product 3, their quotient 3; none of it is 29.
 
 # %%
 engine = miniapr.Engine(bundle.model, tokenizer)
 line = engine.start(tokenizer.ids(prompt_text(problem, "sequential").split()))
 engine.decode([line], until=control.ends)
-print(line.text.replace(" ; 8", "\n8").replace(" ; 7 -", "\n7 -").replace(" ; 7 * 3 = 21 , 8", "\n7 * 3 = 21 , 8"))
+print(line.text.replace("miss ", "miss\n"))
 
 # %%
 steps = line.request.cost.steps
 print(f"{len(line.tokens)} tokens, written in {steps} forward passes of the model")
-assert len(line.tokens) == steps == 175
-assert "answer ( 7 * 3 ) + 8" in line.text
+print("the answer, as an expression:", extract_answer(line.text, problem))
+assert len(line.tokens) == steps
+assert verify(extract_answer(line.text, problem), problem).correct
 
 # %% [markdown]
-# A right answer, after 175 tokens. (Look closely: it tried 8 + 3 twice and 7 + 3 never. It is a very small model.)
-# Each token took one run through all of the model's weights, a **forward pass**, and none could begin before the
-# one before it had ended. How long you wait is the number of passes times the time of one.
+# A right answer, after a long line: `hit`, and behind it the steps that led there. Each token took one run through all
+# of the model's weights, a **forward pass**, and none could begin before the one before it had ended. How long you wait
+# is the number of passes times the time of one.
 #
 # ## A plan
 #
@@ -109,22 +118,22 @@ print(root.text)
 # %%
 plan = miniapr.read_plan(root.tokens, control, width=16)
 for number, item in enumerate(plan.items, 1):
-    print(number, tokenizer.decode(item))
-assert len(plan.items) == 8
+    print(number, in_words(tokenizer.decode(item), State.of(problem)))
+assert len(plan.items) == len(moves) - 1 == 8  # all first moves but the one that it has tried
 
 # %% [markdown]
 # ## Fork
 #
 # `fork` makes one **branch** for each item. Each branch begins with its own item, its **seed**, and goes on from
-# there. All of them stand on the same 58 tokens: the prompt and the plan.
+# there. All of them stand on the same tokens: the prompt and the plan.
 #
-# **Guess first.** How many of these 58 tokens does the engine compute again for the eight branches: 0, 58, or 8
-# times 58 = 464?
+# **Guess first.** How many of these tokens does the engine compute again for the eight branches: none, all of them
+# once, or all of them eight times?
 
 # %%
 before = root.request.cost.prefilled
 threads = engine.fork(root, [(control.thread, *item) for item in plan.items])
-assert root.position == 58
+assert all(thread.born_at == root.position for thread in threads)
 again = root.request.cost.prefilled - before
 print(f"{len(threads)} branches from position {root.position}, {again} tokens computed again")
 assert again == 0
@@ -137,7 +146,8 @@ assert again == 0
 #
 # Now every branch thinks its own thought. In each forward pass **every branch gets one token**.
 #
-# **Guess first.** The longest branch will write 20 tokens, and all eight together 125. How many forward passes?
+# **Guess first.** How many forward passes will it take: as many as all of them write together, or as many as the
+# longest one writes?
 
 # %%
 before = root.request.cost.steps
@@ -146,15 +156,16 @@ passes = root.request.cost.steps - before
 written = [len(thread.completion.tokens) for thread in threads]
 for thread in threads:
     print(thread.text)
-print(f"\n{sum(written)} tokens in {passes} forward passes")
-assert "hit" in threads[-1].text
+print(f"\n{sum(written)} tokens in {passes} forward passes; the longest branch wrote {max(written)}")
+(winner,) = [number for number, thread in enumerate(threads, 1) if "hit" in thread.text]
+print(f"branch {winner} has hit")
 
 # %%
-assert sum(written) == 125 and passes == max(written) == 20
+assert passes == max(written) < sum(written) / 4
 draw.tree(*threads, title="Who wrote what, and at which position")
 
 # %% [markdown]
-# As many passes as the longest branch has tokens. Seven branches missed, the last one hit. In the picture each bar
+# As many passes as the longest branch has tokens. Seven branches missed, one hit. In the picture each bar
 # is a **span**: a run of tokens written by one branch. All eight begin at the same position, because all of them
 # are *the text after the plan*: none knows of the others.
 #
@@ -184,19 +195,24 @@ for how in ("stitch", "reprefill"):
     print(joined[how].completion.text)
 
 # %%
-assert (joined["stitch"].joined_at, joined["reprefill"].joined_at) == (82, 215)
-assert (joined["stitch"].join_cost["recomputed"], joined["reprefill"].join_cost["recomputed"]) == (0, 138)
-assert joined["stitch"].completion.text == joined["reprefill"].completion.text
+tokens = [len(thread.tokens) for thread in threads]
+stitch, reprefill = joined["stitch"], joined["reprefill"]
+assert stitch.joined_at == root.position + max(tokens)
+assert reprefill.joined_at == root.position + sum(tokens)
+assert stitch.join_cost["recomputed"] == 0
+assert reprefill.join_cost["recomputed"] == sum(tokens[1:])  # all but the first branch's
+for branch in joined.values():
+    assert verify(extract_answer(branch.text, problem), problem).correct
 draw.tree(joined["stitch"], title="stitch")
 
 # %%
 draw.tree(joined["reprefill"], title="re-prefill")
 
 # %% [markdown]
-# Same answer, and the cost differs: stitch computed nothing again, re-prefill 138 tokens. Compare the two pictures.
-# Stitched, the conclusion goes on after the *longest* branch, at position 82. Prefilled again, it stands where it
-# would stand in one long text, at 215, and everything but the first branch has become a new span: the same words,
-# computed anew, this time seeing the branches before them.
+# Both answers are right, and the cost differs: stitch computed nothing again, re-prefill all that seven branches had
+# written. Compare the two pictures. Stitched, the conclusion goes on after the *longest* branch. Prefilled again, it
+# stands where it would stand in one long text, much further on, and everything but the first branch has become a new
+# span: the same words, computed anew, this time seeing the branches before them.
 #
 # This model was trained for both joins. A model that was not fails at the one it does not know: chapter 7 measures
 # it.
@@ -217,16 +233,19 @@ print(f"in one line: critical path {line.critical}, total {line.request.cost.dec
 print(f"forked:      critical path {path}, total {total}, position {joined['stitch'].position}")
 
 # %%
-assert line.critical == line.request.cost.decoded == 175
-assert (path, total) == (90, 195)
+print(
+    f"the wait is {line.critical / path:.1f} times shorter, at {total / line.request.cost.decoded:.2f} times the tokens"
+)
+assert line.critical == line.request.cost.decoded == len(line.tokens)
 assert path == len(root.tokens) + max(written) + conclusion
-assert path < 0.55 * line.critical  # about half the wait ...
-assert total > line.request.cost.decoded  # ... for a little more work
+assert path < 0.6 * line.critical
 assert joined["stitch"].position < line.position
 
 # %% [markdown]
-# About half the wait, for a little more work. With this tiny puzzle the branches are short, so that is all there is
-# to win. With longer branches it is more, and exercise 0.1 lets you work it out for any tree.
+# Much less to wait for. Not because less was written: all that was tried was written, but at the same time. This
+# puzzle is one of those where it pays most, since the line finds its hit last; where the first try hits there is
+# nothing to win, and the model does not fork. The plot at the top of the README shows 200 puzzles, the lucky and the
+# unlucky ones, and exercise 0.1 lets you work it out for any tree.
 #
 # ## Step through it
 #
@@ -253,7 +272,7 @@ def run(how):
     )  # compute their last tokens too: above, the first join did it for both
     joined = engine.join(root, threads, how, then=[control.join])
     engine.decode([joined], until=control.ends)
-    assert root.request.cost.recomputed == (138 if how == "reprefill" else 0)
+    assert root.request.cost.recomputed == (sum(tokens[1:]) if how == "reprefill" else 0)
     return Trace.of(engine, title=how)
 
 

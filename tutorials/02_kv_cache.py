@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 2 The KV cache, then pages
 #
-# In [chapter 1](01_decoder.ipynb) our decoder put 1,625 rows through the model to write 50 tokens, where the engine
-# needed 57. This chapter closes the gap. First you keep what was computed: the **KV cache**. Then you put it into
+# In [chapter 1](01_decoder.ipynb) our decoder put 350 rows through the model to write 20 tokens, where the engine
+# needed 27. This chapter closes the gap. First you keep what was computed: the **KV cache**. Then you put it into
 # **blocks** of memory, because that is what lets branches come and go, and share.
 #
 # Difference to the last chapter: the same decoder, and only the way in which it attends changes.
@@ -162,17 +162,17 @@ def write(prompt, count):
 
 
 prompt = tokenizer.ids(["<bos>", "<adaptive>"]) + tokenizer.encode("8 7 3 -> 29 :")
-written, rows = write(prompt, 50)
+written, rows = write(prompt, 20)
 print(tokenizer.decode(written))
-print(f"{rows} rows for 50 tokens")
+print(f"{rows} rows for 20 tokens")
 
 # %%
-again = [int(whole([*prompt, *written[:n]])[0][-1].argmax()) for n in range(50)]
+again = [int(whole([*prompt, *written[:n]])[0][-1].argmax()) for n in range(20)]
 assert written == again  # what chapter 1 wrote, computing everything again each time
-assert rows == 8 + 49 == 57
+assert rows == 8 + 19 == 27
 
 # %% [markdown]
-# The same text with 57 rows instead of 1,625. The last token was written but not read: its key and value are not in
+# The same text with 27 rows instead of 350. The last token was written but not read: its key and value are not in
 # the cache, and need not be until somebody goes on from there. (Engines lost that token at a join: chapter 6.)
 #
 # ## What it weighs
@@ -272,7 +272,7 @@ class Text:
 # **Guess first.** Which blocks will A have in the end, and which B?
 
 # %%
-a_tokens, b_tokens = tokenizer.encode("8 7 3 -> 29 : 7 * 3"), tokenizer.encode("9 5 4 -> 41 :")
+a_tokens, b_tokens = tokenizer.encode("8 7 3 -> 29 : b*c 21 8"), tokenizer.encode("9 5 4 -> 41 :")
 pool = Pool(8)
 a, b = Text(pool), Text(pool)
 a.forward(a_tokens[:5])
@@ -367,7 +367,7 @@ assert engine.pool.bytes_per_block == BLOCK * token_bytes(4, 4, 32, 8)  # float6
 
 # %%
 engine.release(two)
-three = engine.settle(engine.start(tokenizer.encode("12 7 6 -> 30 : 12 - 7 = 5")))
+three = engine.settle(engine.start(tokenizer.encode("12 7 6 -> 30 : a-b 5 6 : a+b")))
 print("C's blocks", three.span.blocks)
 assert sorted(three.span.blocks) == [2, 3, 5] and engine.pool.free == 2
 draw.table(engine, three, "C takes what B left")

@@ -150,10 +150,10 @@ assert used == 2 + 3 + 3  # two shared, a last one for each child, and a new one
 # the parent saw, then the parent's span", and a new, empty span.
 
 # %%
-root = Span(position=0, view=View(), tokens=tokenizer.encode("8 7 3 -> 29 : 7 * 3 ="), id=0)
+root = Span(position=0, view=View(), tokens=tokenizer.encode("8 7 3 -> 29 : a*b 56 3 :"), id=0)
 seen = View((root.whole(),))
-a = Span(position=root.end, view=seen, tokens=tokenizer.encode("21 , 8"), id=1)
-b = Span(position=root.end, view=seen, tokens=tokenizer.encode("20 , 8"), id=2)
+a = Span(position=root.end, view=seen, tokens=tokenizer.encode("a+b 59 a-b"), id=1)
+b = Span(position=root.end, view=seen, tokens=tokenizer.encode("a-b 53 a*b"), id=2)
 for span in (a, b):
     print(f"span {span.id} from position {span.position}, sees", [(p.span.id, p.start, p.stop) for p in span.view])
 assert a.position == b.position == 10 and a.view == b.view
@@ -166,10 +166,10 @@ assert a.view is b.view  # an immutable tuple: sharing it needs no copy, either
 
 # %%
 engine = miniapr.Engine(bundle.model, tokenizer, num_blocks=12, block_size=BLOCK, reuse_prefixes=False)
-parent = engine.settle(engine.start(tokenizer.encode("8 7 3 -> 29 : 7 * 3 =")))
+parent = engine.settle(engine.start(tokenizer.encode("8 7 3 -> 29 : a*b 56 3 :")))
 before = engine.pool.k_cache.clone(), engine.pool.v_cache.clone()
 prefilled = parent.request.cost.prefilled
-forks = engine.fork(parent, [tokenizer.encode(text) for text in ("21 , 8", "20 , 8", "22 , 8")])
+forks = engine.fork(parent, [tokenizer.encode(text) for text in ("a+b 59 a-b", "a-b 53 a*b", "a*b 168 miss")])
 print(len(engine.pool) - engine.pool.free, "blocks right after the fork")
 assert len(engine.pool) - engine.pool.free == 3
 after = engine.pool.k_cache, engine.pool.v_cache
@@ -210,7 +210,7 @@ for child in forks:
     alone = miniapr.Engine(bundle.model, tokenizer)
     truth = alone.settle(alone.start(child.history))
     difference = float((child.logits - truth.logits).abs().max())
-    print(f"{child.text:8} differs by {difference:.0e}")
+    print(f"{child.text:14} differs by {difference:.0e}")
     assert difference < 1e-8
 engine.check()  # counts every reference again, from those who hold
 
@@ -294,10 +294,10 @@ assert round(moved / 1e6, 1) == 14.7
 from miniapr.stepper import Trace
 
 engine = miniapr.Engine(bundle.model, tokenizer, num_blocks=16, block_size=BLOCK, record=True)
-parent = engine.start(tokenizer.encode("8 7 3 -> 29 : 7 * 3 ="))
-first, second = engine.fork(parent, [tokenizer.encode("21 , 8"), tokenizer.encode("20 , 8")])
+parent = engine.start(tokenizer.encode("8 7 3 -> 29 : a*b 56 3 :"))
+first, second = engine.fork(parent, [tokenizer.encode("a+b 59 a-b"), tokenizer.encode("a-b 53 a*b")])
 engine.settle(second)
-third, fourth = engine.fork(engine.settle(first), [tokenizer.encode(": +"), tokenizer.encode(": -")])
+third, fourth = engine.fork(engine.settle(first), [tokenizer.encode("53 a*b"), tokenizer.encode("52 a*b")])
 for branch in (third, fourth):
     engine.settle(branch)
 assert [len(branch.view.pieces) for branch in (second, third, fourth)] == [1, 2, 2]

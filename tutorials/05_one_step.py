@@ -41,9 +41,9 @@ prompt = tokenizer.ids(prompt_text(Problem((3, 7, 8), 29)).split())
 # %% [markdown]
 # ## A step
 #
-# The model writes its plan and forks into eight branches, as in chapter 0. Each branch is to write ten tokens.
+# The model writes its plan and forks into eight branches, as in chapter 0. Each branch is to write eight tokens.
 #
-# **Guess first.** How many times does the engine run the model for these 80 tokens?
+# **Guess first.** How many times does the engine run the model for these 64 tokens?
 
 # %%
 engine = miniapr.Engine(bundle.model, tokenizer, block_size=16, reuse_prefixes=False, record=True)
@@ -52,22 +52,22 @@ engine.decode([root], until=control.ends)
 plan = miniapr.read_plan(root.tokens, control, width=16)
 branches = engine.fork(root, [(control.thread, *item) for item in plan.items])
 before = engine.steps
-engine.decode(branches, max_tokens=10)
+engine.decode(branches, max_tokens=8)
 passes = sum(event.kind == "step" and event.step >= before for event in engine.events)
 decoded = sum(event.kind == "decoded" and event.step >= before for event in engine.events)
 print(f"{decoded} tokens in {passes} passes")
-assert (decoded, passes) == (80, 10)
+assert (decoded, passes) == (64, 8)
 
 # %% [markdown]
-# Ten. In a **step** every branch gets a token. The eight new tokens are eight **rows** of one batch, and chapter 1 said
-# why that pays: the weights come from memory once, whether one row waits for them or eight.
+# Eight times. In a **step** every branch gets a token. The eight new tokens are eight **rows** of one batch, and
+# chapter 1 said why that pays: the weights come from memory once, whether one row waits for them or eight.
 #
 # A branch that has nothing more to say leaves the batch, a new one enters it; nobody waits for the longest. That is
 # **continuous batching** (Orca, Yu et al. 2022), and the engine does it for the branches of one thought as for the
 # requests of many users: to a step they are all just rows. Look at the steps after the fork:
 
 # %%
-Trace.of(engine, title="eight branches, ten steps")
+Trace.of(engine, title="eight branches, eight steps")
 
 # %% [markdown]
 # ## What a row has to read

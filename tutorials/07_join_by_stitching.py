@@ -28,14 +28,15 @@ import torch
 import torch.nn.functional as F
 
 from miniapr import Span, View, unroll
+from miniapr.model.bundle import find
 from miniapr.model.config import ModelConfig
 from miniapr.model.decoder import Decoder
 from miniapr.model.rope import cos_sin
 from miniapr.ops.reference import rotate
 from miniapr.show import draw
 from miniapr.stepper import Trace
-from miniapr.tasks import Ranges, Vocabulary
-from miniapr.train.evaluate import answer_all, held_out, judge
+from miniapr.tasks import Ranges
+from miniapr.train.figures import Examined, drawn
 
 bundle = miniapr.load()
 tokenizer = bundle.tokenizer
@@ -54,7 +55,7 @@ def ids(text):
 # %%
 engine = miniapr.Engine(bundle.model, tokenizer, block_size=4, num_blocks=24, record=True)
 root = engine.start(ids("<bos> <adaptive> 8 7 3 -> 29 :"))
-A, B = engine.fork(root, [ids("<thread> 8 - 7 = 1"), ids("<thread> 7 * 3 = 21")])
+A, B = engine.fork(root, [ids("<thread> a-b 1 3 : a+b"), ids("<thread> b*c 21 8 : a+b")])
 engine.settle(A)  # computes what is behind, so that all keys and values are in the pool
 engine.settle(B)
 joined = {}
@@ -111,7 +112,7 @@ assert forms["stitch"].positions.tolist() == [*range(14), *range(8, 14), 14]
 def recorded(how):
     engine = miniapr.Engine(bundle.model, tokenizer, block_size=4, num_blocks=24, record=True)
     root = engine.start(ids("<bos> <adaptive> 8 7 3 -> 29 :"))
-    branches = engine.fork(root, [ids("<thread> 8 - 7 = 1"), ids("<thread> 7 * 3 = 21")])
+    branches = engine.fork(root, [ids("<thread> a-b 1 3 : a+b"), ids("<thread> b*c 21 8 : a+b")])
     for branch in branches:
         engine.settle(branch)
     joined = engine.join(root, branches, how, then=ids("<join>"))
@@ -171,8 +172,11 @@ draw.mask(joined["stitch_contiguous"], title="After a contiguous stitch: +6 is h
 # ## How far off is it?
 #
 # Measured by the distribution of the next token: its KL divergence from that after a re-prefill, in nats. 0 is equal.
-# First on thoughts of the model's own, the eight branches of chapter 0; then on our two branches from above, which no
-# plan announced and which no model of this kind would write.
+# First on thoughts of the model's own, the eight branches of chapter 0. Then on two that no model of this kind would
+# write: the beginnings of two lines, `b*c 21 8 :` and `a-b 1 3 :`, and after the join `a+b`, the sum of the two numbers
+# left. Of which two? In the text the second beginning is the last, so it is 1 + 3 = 4.
+#
+# **Guess first.** And after a stitch?
 
 
 # %%
@@ -193,18 +197,22 @@ concluding = {
     how: own.settle(own.join(thought, branches, how, then=[control.join], keep=True))
     for how in ("reprefill", "stitch", "stitch_contiguous", "stitch_copied")
 }
-usual, odd = distances(concluding), distances(joined)
+begun = own.start(ids("<bos> <adaptive> 8 7 3 -> 29 :"))
+two = own.fork(begun, [ids("b*c 21 8 :"), ids("a-b 1 3 :")])
+asked = {how: own.settle(own.join(begun, two, how, then=ids("a+b"), keep=True)) for how in concluding}
+usual, odd = distances(concluding), distances(asked)
 for how in concluding:
-    next_, other = (tokenizer.decode([int(ways[how].logits.argmax())]) for ways in (concluding, joined))
-    print(f"{how:18} its own thoughts: {usual[how]:.0e}, next {next_:4}  our two: {odd[how]:.0e}, next {other}")
+    next_, other = (tokenizer.decode([int(ways[how].logits.argmax())]) for ways in (concluding, asked))
+    print(f"{how:18} its own thoughts: {usual[how]:.0e}, next {next_:4}  two beginnings: {odd[how]:.0e}, next {other}")
 assert all(0 < usual[how] < 0.01 for how in usual if how != "reprefill")
-assert odd["stitch"] > 1 and 1e-4 < odd["stitch_contiguous"] < 0.1
+assert odd["stitch"] > 100 * max(usual.values()) and odd["stitch"] > odd["stitch_contiguous"]
 
 # %% [markdown]
 # On what it usually reads, the joins are as good as equal, and all go on with the same token. On our odd example the
-# stitch is far off and says something else. So the model does not *have* to come out the same: nothing in the
-# mathematics makes it. **It has learned to**, on stitches of the usual kind. For this model was trained on both
-# joins. How would one do that was not?
+# stitch is far off: both beginnings lie at the same positions, neither is the last one, and the model takes the sum of
+# the other two. Where positions run on as in the text, it knows which is the last. So the model does not *have* to come
+# out the same: nothing in the mathematics makes it. **It has learned to**, on stitches of the usual kind. For this
+# model was trained on both joins. How would one do that was not?
 #
 # ## Train three
 #
@@ -381,32 +389,26 @@ assert exchanged("stitch", models["both in turn"]) < 1e-3 < exchanged("reprefill
 # ## The shipped model
 #
 # It was trained on both joins, each demonstration packed one way or the other by chance. Here are 30 problems that it
-# has never seen, each thought through once and joined in four ways from the same state.
+# has never seen, each thought through once and joined in three ways from the same state.
 
 # %%
 torch.set_num_threads(threads)
-joins = ("stitch", "stitch_contiguous", "stitch_copied", "reprefill")
-problems = held_out("pairs", 30, 7, Ranges())
-large = miniapr.Engine(bundle.model, tokenizer, num_blocks=8192, max_batch_tokens=2048)
-outcomes = [
-    judge(problem, result, joins, Vocabulary())
-    for problem, result in zip(problems, answer_all(large, problems, "adaptive", joins), strict=True)
-]
-forked = sum(outcome.forked for outcome in outcomes)
-print(f"{len(outcomes)} problems, of which it forked on {forked}")
-for how in joins:
-    print(f"{how:18} right: {sum(outcome.correct[how] for outcome in outcomes)}")
-assert forked >= 10
-assert all(sum(outcome.correct[how] for outcome in outcomes) >= 25 for how in joins)
+found = Examined(find(bundle.name)).adaptive(drawn(30, "pairs", 7, Ranges()))
+forked = 100 * found["forked hard"]["share"]
+print(f"of the hard ones it forked on {forked:.0f} %, into {found['width']} branches on average")
+for how, right_after in found["right"].items():
+    print(f"{how:18} right: {100 * right_after['share']:.0f} %")
+assert found["forked hard"]["share"] > 0.8
+assert all(right_after["share"] > 0.8 for right_after in found["right"].values())
 
 # %% [markdown]
-# It can go on from all four. For the contiguous ones it was never trained: they have the positions of the one join
+# It can go on from all of them. For the contiguous one it was never trained: that has the positions of the one join
 # and the hole of the other, and this model can read both. (Do not count on it: look at the last column of the table
 # above.)
 #
-# The README has the same experiment as our three models on this task: nine trainings, three seeds. Those runs were
-# short, and the effect is weaker than in our toy, but in each of the six that were trained for one join, that join
-# did better.
+# `docs/measured.md` has the same experiment as our three models on Countdown, with the first, wordier format of the
+# shipped model: nine trainings, three seeds. Those runs were short, and the effect is weaker than in our toy, but in
+# each of the six that were trained for one join, that join did better.
 #
 # ## What to remember
 #

@@ -11,7 +11,7 @@ defined meaning (F49, M4).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 
 from ..model.tokenizer import Tokenizer
 
@@ -33,11 +33,15 @@ class Control:
     @classmethod
     def of(cls, tokenizer: Tokenizer, names: Mapping[str, str]) -> Control:
         """From the names that the model's description gives. Raises ValueError for one that is missing."""
-        known = [field.name for field in fields(cls)]
-        missing = [name for name in known if name not in names and name not in ("item", "child")]
-        if missing:
+        if missing := cls.missing(names):
             raise ValueError(f"the model's description names no control token for {', '.join(missing)}")
+        known = [field.name for field in fields(cls)]
         return cls(**{name: tokenizer.id(names[name]) for name in known if name in names})
+
+    @classmethod
+    def missing(cls, names: Mapping[str, str]) -> list[str]:
+        """What has to be named for a model to fork by itself, and is not."""
+        return [field.name for field in fields(cls) if field.name not in names and field.default is MISSING]
 
     @property
     def ends(self) -> frozenset[int]:

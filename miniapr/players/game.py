@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,12 +19,21 @@ class Draw(Protocol):
 
 
 @dataclass(frozen=True)
+class Gloss:
+    """A step as it is read: shortly, beside the text (``7 * 3``), and as a sentence."""
+
+    short: str
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Game:
     """A player with its task.
 
     show    a problem in a line
     draw    a problem of a split from a generator, with so many numbers (None: as many as it likes); None: problems are
             questions that people ask
+    gloss   how the first step in a text is to be read by whoever does not know its words; None: there is none
     serial  tokens that it takes the task's teacher to solve a problem in line; None: nobody knows
     put     a problem that was given, as the player knows it: of Countdown from a Problem, of sorting from a list
     verdict what the verifier says of an answer, in words; None: there is none
@@ -42,6 +51,16 @@ class Game:
     targets: bool = True
     task: str = ""
     serial: Callable[[Any], int | None] = lambda problem: None
+    gloss: Callable[[Any, str], Gloss | None] = lambda problem, text: None
+
+
+def ranges_of(about: Mapping[str, Any]) -> list[Ranges]:
+    """Those that a model says it was trained for. Raises ValueError for what are none."""
+    said = {key: about[key] for key in ("ranges", "ranges_of_two", "ranges_of_four") if key in about}
+    try:
+        return [Ranges(**one) for one in said.values()]
+    except TypeError as error:
+        raise ValueError(f"the model's description has odd ranges {said}: {error}") from error
 
 
 def ranges_for(name: str, known: list[Ranges], count: int | None) -> Ranges:
@@ -49,7 +68,7 @@ def ranges_for(name: str, known: list[Ranges], count: int | None) -> Ranges:
     for ranges in known:
         if count in (None, ranges.count):
             return ranges
-    counts = " or ".join(str(ranges.count) for ranges in known)
+    counts = " or ".join(map(str, sorted(ranges.count for ranges in known)))
     raise ValueError(f"{name} was trained for problems of {counts} numbers, not of {count}")
 
 

@@ -26,6 +26,7 @@ def countdown_in_lines(bundle: Bundle, temperature: float = 1.0) -> Game:
         return extract_answer(text)
 
     roles = {
+        "sequential": Role(asks("sequential"), read, frozenset((control.eos,))),
         "chain": Role(asks("sequential"), read, frozenset((control.eos,))),
         "adaptive": Role(asks("adaptive"), read, control.ends),
     }

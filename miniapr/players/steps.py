@@ -15,14 +15,15 @@ from ..methods.grammar import Control
 from ..methods.player import Player, Role, State
 from ..model.bundle import Bundle
 from ..tasks import together
-from ..tasks.countdown import Problem, Ranges
+from ..tasks.countdown import Problem
 from ..tasks.roles import sequential
 from ..tasks.states import State as Left
+from ..tasks.states import in_numbers, in_words
 from ..tasks.task import Split
 from ..tasks.terse import Countdown
 from ..tasks.vocabulary import MISS
 from ..tasks.words import CONTROL, LABELS, LIKELY, NEVER, SURE
-from .game import Game, beyond, ranges_for
+from .game import Game, Gloss, beyond, ranges_for, ranges_of
 
 # Tree-of-Thoughts' values (20, 1, .001) as shares of the highest.
 VALUES = {SURE: 1.0, LIKELY: 1 / 20, NEVER: 0.001 / 20}
@@ -35,7 +36,7 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
     """Raises ValueError for a model that lacks the tokens of the task's roles."""
     name = f"the model {bundle.name}"
     about = {"ranges": {}, **bundle.about}
-    ranges = [Ranges(**about[key]) for key in ("ranges", "ranges_of_two", "ranges_of_four") if key in about]
+    ranges = ranges_of(about)
     task = Countdown(ranges[0])
     reading, ids = _Reading(task), bundle.tokenizer.ids
     labels = frozenset(ids(LABELS))
@@ -62,6 +63,7 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
         "step": Role(asks("chain"), reading.state, end | labels),
         "propose": Role(asks("propose"), proposals, end),
         "value": Role(asks("value"), lambda problem, text: VALUES.get(task.verdict(text) or "", 0.0), end),
+        "sequential": Role(asks("sequential"), lambda problem, text: task.answer(text, problem), end),
         "adaptive": adaptive,
         "paths": adaptive,  # where it would plan it says "now", and each path chooses its step by its own dice
         **_calls(task, ids, end),
@@ -103,7 +105,12 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
     def shown(problem: Left) -> str:
         return f"{' '.join(map(str, problem.numbers))} -> {problem.target}"
 
-    return Game(player, shown, drawn, put, verdict, outside, serial=serial)
+    def gloss(problem: Left, text: str) -> Gloss | None:
+        step = next((word for word in text.split() if word in LABELS), "")
+        short, sentence = in_numbers(step, problem), in_words(step, problem)
+        return Gloss(short, sentence) if short and sentence else None
+
+    return Game(player, shown, drawn, put, verdict, outside, serial=serial, gloss=gloss)
 
 
 @dataclass(frozen=True)

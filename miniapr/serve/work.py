@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from ..engine.branch import Branch, Limits
 from ..engine.operations import All, Decode, Fork, Settle, Start
@@ -65,8 +65,7 @@ def speaks(bundle: Bundle) -> bool:
 
 def methods_of(bundle: Bundle) -> list[str]:
     """Those that the model can follow: by its own control tokens, or by being prompted to."""
-    control = {field.name for field in fields(Control)} - {"child"} <= set(bundle.control)
-    can = {"adaptive": control, "skeleton": speaks(bundle)}
+    can = {"adaptive": not Control.missing(bundle.control), "skeleton": speaks(bundle)}
     return [name for name in METHODS if can[name]]
 
 

@@ -15,10 +15,10 @@ from ..engine.sampling import Sampling
 from ..interrupt import Interrupt
 from ..model.bundle import Bundle, load
 from ..model.checkpoint import DTYPES
-from ..players.game import beyond
+from ..players import Game, game_of
 from ..stepper.engine import for_runs
 from ..stepper.trace import Trace
-from ..tasks.countdown import Problem, Ranges, draw
+from ..tasks.countdown import Problem
 from .report import Report
 from .run import Options, Run
 
@@ -33,7 +33,7 @@ def compare(args: argparse.Namespace) -> int:
     if args.engine:
         from .remote import compare_remotely
 
-        return compare_remotely(args, _options(args).sampling, lambda bundle: _problem(args, bundle))
+        return compare_remotely(args, _options(args).sampling, lambda game: _problem(args, game))
     with Interrupt() as interrupt:
         options = _options(args)
         _check_outputs(args)
@@ -44,8 +44,9 @@ def compare(args: argparse.Namespace) -> int:
 
             interrupted = compare_prompted(args, bundle, options, interrupt)
             return INTERRUPTED if interrupted and interrupt.requested else 0
-        run = Run(bundle, _problem(args, bundle), options)
-        if warning := beyond(bundle.name, [_ranges(bundle)], run.problem):
+        game = game_of(bundle, task="countdown")
+        run = Run(bundle, game, _problem(args, game), options)
+        if warning := game.outside(run.problem):
             warnings.warn(warning, stacklevel=1)
         guide = None
         if args.step:
@@ -82,21 +83,15 @@ def set_threads(threads: int | None, bundle: Bundle) -> None:
         torch.set_num_threads(threads)
 
 
-def _problem(args: argparse.Namespace, bundle: Bundle) -> Problem:
-    """The one that is given, or one from the ranges that the model was trained for."""
+def _problem(args: argparse.Namespace, game: Game) -> Problem:
+    """The one that is given, or a held-out one from the ranges that the model was trained for."""
     if not args.random:
         return problem_of(args.numbers, args.target)
     if args.numbers or args.target is not None:
         raise ValueError("--random draws a problem: --numbers and --target do not go with it")
-    return draw(random.Random(args.seed), _ranges(bundle))
-
-
-def _ranges(bundle: Bundle) -> Ranges:
-    said = bundle.about.get("ranges", {})
-    try:
-        return Ranges(**said)
-    except TypeError as error:
-        raise ValueError(f"the model's description has odd ranges {said}: {error}") from error
+    assert game.draw is not None
+    drawn = game.draw(random.Random(args.seed), None)
+    return Problem(drawn.numbers, drawn.target)
 
 
 def problem_of(numbers: Sequence[int] | None, target: int | None) -> Problem:

@@ -15,16 +15,17 @@ from ..engine.branch import Limits
 from ..engine.sampling import Sampling
 from ..interrupt import Interrupt
 from ..model.bundle import Bundle, load
+from ..players import Game, game_of
 from ..remote.client import Server
 from ..remote.connect import connect
 from ..remote.engine import RemoteEngine
 from ..tasks.countdown import Problem
 from .phases import PHASES, Measured, measure
 from .text import console
-from .thoughts import Thought, countdown_thought, prompted_thought
+from .thoughts import Thought, adaptive_thought, prompted_thought
 
 
-def compare_remotely(args: argparse.Namespace, sampling: Sampling, problem: Callable[[Bundle], Problem]) -> int:
+def compare_remotely(args: argparse.Namespace, sampling: Sampling, problem: Callable[[Game], Problem]) -> int:
     """Think once through the server and tell what it took. Raises ServerError, NeedsEngine, ValueError."""
     key = os.environ.get("MINIAPR_ENGINE_KEY") or os.environ.get("OPENAI_API_KEY")
     bundle = _bundle(args.tokenizer or args.model)
@@ -60,7 +61,7 @@ def _thought(
     bundle: Bundle | None,
     engine: RemoteEngine,
     sampling: Sampling,
-    problem: Callable[[Bundle], Problem],
+    problem: Callable[[Game], Problem],
 ) -> Thought:
     if args.prompt is not None:
         return prompted_thought(engine.tokenizer, args.prompt, sampling, args.width, args.max_tokens)
@@ -69,7 +70,8 @@ def _thought(
             f"{args.engine} can be asked in text only, and control tokens are no text: give a --prompt, or a "
             "--tokenizer that this machine has and a server that returns token ids"
         )
-    return countdown_thought(bundle, problem(bundle), sampling, args.max_tokens)
+    game = game_of(bundle, task="countdown")
+    return adaptive_thought(game, game.put(problem(game)), sampling, args.max_tokens)
 
 
 def _as_dict(args: argparse.Namespace, engine: RemoteEngine, thought: Thought, found: Measured) -> dict[str, Any]:
@@ -86,8 +88,8 @@ def _show(args: argparse.Namespace, engine: RemoteEngine, thought: Thought, foun
         grown.add(Text(" ".join(thread.split())))
     out.print(grown)
     out.print(Text.assemble(("Conclusion  ", "dim"), found.conclusion.strip() or "(none: the model did not fork)"))
-    if not found.forks:
-        out.print(Text.assemble(("Answer  ", "dim"), found.text.strip()))
+    if answer := thought.answer(found.text) or ("" if found.forks else found.text.strip()):
+        out.print(Text.assemble(("Answer  ", "dim"), answer))
     cost = f"{found.prefilled} prefilled, {found.reused} reused from the server's prefix cache"
     out.print(
         f"\n{found.requests} requests, {found.decoded} tokens decoded ({found.critical_path} one after the other), "

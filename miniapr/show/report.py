@@ -10,8 +10,9 @@ from typing import Any
 
 from ..engine.events import Event
 from ..methods.compare import Comparison
+from ..players import Game
+from ..players.game import Gloss
 from ..tasks.countdown import Problem, Verdict, verify
-from ..tasks.demonstrations import extract_answer
 
 JOINED = (
     "position",
@@ -42,6 +43,7 @@ class Sequential:
 class Report:
     """Filled in while the job runs; whatever is missing at the end was interrupted.
 
+    game         how the model is asked, and its words are read
     solution     of the exact solver; None: there is none
     model        name, parameters, backend, threads
     sequential   None: it did not get that far
@@ -49,6 +51,7 @@ class Report:
     """
 
     problem: Problem
+    game: Game
     solution: str | None
     model: dict[str, Any]
     comparison: Comparison = field(default_factory=Comparison)
@@ -60,9 +63,17 @@ class Report:
     def forked(self) -> bool:
         return self.comparison.fork_position is not None
 
+    def answer(self, text: str) -> str | None:
+        """What a conclusion answers."""
+        return self.game.player.answer(self.game.put(self.problem), text, "adaptive")
+
     def verdict(self, text: str) -> Verdict:
         """What the exact verifier says about a conclusion."""
-        return verify(extract_answer(text), self.problem)
+        return verify(self.answer(text), self.problem)
+
+    def gloss(self, text: str) -> Gloss | None:
+        """How the first step of a text is to be read."""
+        return self.game.gloss(self.game.put(self.problem), text)
 
     def as_dict(self) -> dict[str, Any]:
         """The object that ``--json`` prints; its keys are fixed."""

@@ -18,12 +18,13 @@ from ..methods.adaptive import adaptive
 from ..methods.compare import JOINS, ByControl, compare
 from ..methods.grammar import Control
 from ..model.bundle import Bundle
+from ..players import Game
 from ..stepper.trace import Trace
 from ..tasks.countdown import Problem, solve
-from ..tasks.demonstrations import prompt_words
 from .report import Report, Sequential
 
 STRETCHES = 16
+MODES = ("adaptive", "sequential")
 Stop = Callable[[], bool]
 
 
@@ -57,15 +58,13 @@ class Guide(Protocol):
 
 
 class Run:
-    """The main job. Owns an engine; ``report`` holds what has been found so far, at any moment."""
+    """The main job. Owns an engine; ``report`` holds what has been found so far, at any moment. Raises ValueError for a
+    model without the two ways of thinking, or a problem that has no words in its vocabulary."""
 
-    def __init__(self, bundle: Bundle, problem: Problem, options: Options) -> None:
+    def __init__(self, bundle: Bundle, game: Game, problem: Problem, options: Options) -> None:
         self.options, self.problem, self._bundle = options, problem, bundle
         self.control = Control.of(bundle.tokenizer, bundle.control)
-        self._prompts = {
-            mode: [bundle.tokenizer.id(word) for word in prompt_words(problem, mode)]
-            for mode in ("adaptive", "sequential")
-        }
+        self._prompts = {mode: game.player[mode].ask(game.put(problem)) for mode in MODES}
         self.engine = self._new_engine()
         parameters = bundle.model.parameter_count
         model = {
@@ -74,7 +73,7 @@ class Run:
             "backend": self.engine.ops.name.rpartition(".")[2],
             "threads": torch.get_num_threads(),
         }
-        self.report = Report(problem, solve(problem), model, events=self.engine.events)
+        self.report = Report(problem, game, solve(problem), model, events=self.engine.events)
 
     def _new_engine(self) -> Engine:
         options = self.options

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from ..engine.sampling import Sampling
 from ..interrupt import Interrupt
-from ..model.bundle import load
-from ..tasks.countdown import Ranges, draw
+from ..model.bundle import Bundle, load
+from ..players import game_of
 from .command import PLOTS, set_threads
 from .sides import Plan, run_sides
 from .sides_text import plot_sides, print_sides
 from .text import console
-from .thoughts import thoughts
+from .thoughts import Thought, adaptive_thought, prompted_thought
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,9 +42,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args, plan)
     bundle = load(args.model)
     set_threads(args.threads, bundle)
-    ranges, rng = Ranges(**bundle.about.get("ranges", {})), random.Random(args.seed)
-    problems = [] if args.prompt else [draw(rng, ranges) for _ in range(args.problems)]
-    asked = thoughts(bundle, problems, args.prompt, Sampling(), args.width, args.max_tokens)
+    asked = _thoughts(args, bundle)
     with Interrupt() as interrupt:
         found = run_sides(bundle, asked, plan, args.model, args.blocks, interrupt)
     print_sides(found, console())
@@ -55,6 +53,17 @@ def run(args: argparse.Namespace) -> int:
         plot_sides(found, args.plot)
         print(f"wrote {args.plot}", file=sys.stderr)
     return 0
+
+
+def _thoughts(args: argparse.Namespace, bundle: Bundle) -> list[Thought]:
+    """Of the prompts if there are any, else of problems."""
+    if args.prompt:
+        talk, limits = bundle.tokenizer, (args.width, args.max_tokens)
+        return [prompted_thought(talk, prompt, Sampling(), *limits) for prompt in args.prompt]
+    game, dice = game_of(bundle, task="countdown"), random.Random(args.seed)
+    assert game.draw is not None
+    drawn = [game.draw(dice, None) for _ in range(args.problems)]
+    return [adaptive_thought(game, problem, Sampling(), args.max_tokens) for problem in drawn]
 
 
 def _check(args: argparse.Namespace, plan: Plan) -> None:

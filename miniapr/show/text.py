@@ -17,7 +17,6 @@ from rich.tree import Tree
 
 from ..methods.compare import Joined, Thread
 from ..plain import plain
-from ..tasks.demonstrations import extract_answer
 from ..tasks.vocabulary import HIT, MISS
 from .report import Report, Spent, spent_until_first_answer
 from .words import TITLES, see_cost, see_joins
@@ -92,13 +91,15 @@ def tree(report: Report) -> Tree:
     result = report.comparison
     root = Text.assemble(("branch 0", "bold cyan"), (" from position 0: the model writes\n", "dim"))
     root.append_text(_coloured(result.before))
+    if gloss := report.gloss(result.before):
+        root.append(f"\n({gloss.sentence})", "dim")
     if report.forked:
         where = f"forks at position {result.fork_position} into {_branches(len(result.threads))}"
         root.append(f"\nand {where}, decoded side by side:", "dim")
     grown = Tree(root, guide_style="dim")
     digits = max((len(str(thread.id)) for thread in result.threads), default=1)
     for thread in result.threads:
-        grown.add(_thread(thread, digits))
+        grown.add(_thread(report, thread, digits))
     return grown
 
 
@@ -106,12 +107,14 @@ def _branches(count: int) -> str:
     return "1 branch" if count == 1 else f"{count} branches"
 
 
-def _thread(thread: Thread, digits: int) -> Text:
+def _thread(report: Report, thread: Thread, digits: int) -> Text:
     begin = thread.seed.partition("> ")[2]
     body = thread.text.removesuffix("</thread>").strip()
     end = thread.position + len(thread.seed.split()) + len(thread.text.split())
     line = Text.assemble((f"{thread.id:>{digits}}", "bold cyan"), (f" {thread.position}..{end - 1}  ", "dim"))
     line.append(f"{begin} ", "bold")
+    if gloss := report.gloss(begin):
+        line.append(f"({gloss.short}) ", "dim")
     line.append_text(_coloured(body))
     if thread.finish != "stop":
         line.append(f"  (cut short: {thread.finish})", "yellow")
@@ -136,7 +139,7 @@ def joins_table(report: Report, width: int = 80) -> Table:
         table.add_row(label, *[show(joined) for joined in joins.values()])
     table.add_section()
     table.add_row("conclusion", *[Text(_conclusion(joined.text)) for joined in joins.values()])
-    table.add_row("answer", *[Text(extract_answer(joined.text) or "none", "bold") for joined in joins.values()])
+    table.add_row("answer", *[Text(report.answer(joined.text) or "none", "bold") for joined in joins.values()])
     table.add_row("verdict", *[_verdict(report, joined.text) for joined in joins.values()])
     return table
 
@@ -174,7 +177,7 @@ ROWS = {
 
 
 def _conclusion(text: str) -> str:
-    return text.partition("answer")[0].replace("<eos>", "").strip() or "-"
+    return text.replace("<eos>", "").strip() or "-"
 
 
 def _verdict(report: Report, text: str) -> Text:
@@ -184,7 +187,7 @@ def _verdict(report: Report, text: str) -> Text:
 
 def _no_fork(report: Report, out: Console) -> None:
     verdict = report.verdict(report.comparison.before)
-    answer = extract_answer(report.comparison.before) or "none"
+    answer = report.answer(report.comparison.before) or "none"
     out.print()
     out.print(
         Text.assemble(

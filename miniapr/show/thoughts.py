@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ..engine.request import Program
 from ..engine.sampling import Sampling
 from ..methods.adaptive import adaptive
-from ..methods.grammar import Control
-from ..model.bundle import Bundle
-from ..tasks.countdown import Problem
-from ..tasks.demonstrations import prompt_words
+from ..players import Game
 
 
 @dataclass(frozen=True)
 class Thought:
-    """``name``: the question in one line. ``program``: from a join's name to the program."""
+    """``name``: the question in one line. ``program``: from a join's name to the program. ``answer``: what the
+    text that came of it answers, where it is read by a rule."""
 
     name: str
     program: Callable[[str], Program]
+    answer: Callable[[str], str | None] = lambda text: None
 
 
-def countdown_thought(bundle: Bundle, problem: Problem, sampling: Sampling, max_tokens: int | None) -> Thought:
-    """Raises ValueError for a model without control tokens."""
-    control = Control.of(bundle.tokenizer, bundle.control)
-    prompt = bundle.tokenizer.ids(prompt_words(problem))
-    numbers = " ".join(map(str, problem.descending))
-    return Thought(f"{numbers} -> {problem.target}", lambda how: adaptive(prompt, control, how, sampling, max_tokens))
+def adaptive_thought(game: Game, problem: Any, sampling: Sampling, max_tokens: int | None) -> Thought:
+    """Raises ValueError for a model that does not decide by itself whether to fork."""
+    game.player.require(("adaptive", "control"))
+    prompt, control = game.player["adaptive"].ask(problem), game.player.control
+    assert control is not None
+    return Thought(
+        game.show(problem),
+        lambda how: adaptive(prompt, control, how, sampling, max_tokens),
+        lambda text: game.player.answer(problem, text, "adaptive"),
+    )
 
 
 def prompted_thought(talk: Any, question: str, sampling: Sampling, width: int, max_tokens: int) -> Thought:
@@ -39,17 +42,3 @@ def prompted_thought(talk: Any, question: str, sampling: Sampling, width: int, m
         return skeleton(question, talk, how, sampling, width=width, max_tokens=max_tokens)
 
     return Thought(" ".join(question.split())[:60], program)
-
-
-def thoughts(
-    bundle: Bundle,
-    problems: Sequence[Problem],
-    prompts: Sequence[str],
-    sampling: Sampling,
-    width: int,
-    max_tokens: int,
-) -> list[Thought]:
-    """The prompts if there are any, else the problems."""
-    if prompts:
-        return [prompted_thought(bundle.tokenizer, prompt, sampling, width, max_tokens) for prompt in prompts]
-    return [countdown_thought(bundle, problem, sampling, max_tokens) for problem in problems]

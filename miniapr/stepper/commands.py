@@ -145,7 +145,7 @@ def _to_join(tree: Tree, ids: list[int]) -> tuple[Branch, list[Branch]]:
 
 def write(tree: Tree, rest: str) -> str:
     if not rest:
-        raise ValueError("write what? For example `write 7 * 3`")
+        raise ValueError("write what? For example `write b*c 21`")
     leaf, tokens = only(tree, "be written to"), tree.encode(rest)
     tree.engine.settle(tree.engine.extend(leaf, tokens))
     return f"{_many(len(tokens), 'token')} written to branch {leaf.id}, and computed in one forward pass."
@@ -189,7 +189,7 @@ def _many(count: int, what: str, ending: str = "s") -> str:
 
 
 CHANGES = {
-    "fork": Command("fork 3", "split the branch in three; or say how each begins: `fork 7 * 3 | 8 - 7`", fork),
+    "fork": Command("fork 3", "split the branch in three; or say how each begins: `fork b*c | a-b`", fork),
     "weave": Command(
         "weave 2", f"the same, and they see each other write; also `weave {WOVEN[2]} 2`, `weave a | b`", weave
     ),
@@ -202,6 +202,6 @@ CHANGES = {
     ),
     "branch": Command("branch 2", "work on branch 2 and what is below it; `branch 0` is the whole tree", branch),
     "join": Command("join stitch", f"make branches one again: {listed(HOW, 'or')}; `join select 2`", join),
-    "write": Command("write 7 * 3", "append words of your own to the branch", write),
+    "write": Command("write b*c 21", "append words of your own to the branch", write),
     "drop": Command("drop 2", "let branch 2 go", drop),
 }

@@ -13,7 +13,7 @@ from typing import Any
 from ..kv.span import Piece, View
 from ..model.bundle import Bundle
 from ..tasks.countdown import Problem, verify
-from ..tasks.demonstrations import extract_answer
+from ..tasks.terse import extract_answer
 from .session import Session
 from .tree import PROMPT
 
@@ -135,7 +135,7 @@ def keys_lie_where_they_are_seen(session: Session) -> bool:
 
 
 def answers(session: Session) -> bool:
-    return verify(extract_answer(session.root.text), PROBLEM).correct
+    return verify(extract_answer(session.root.text, PROBLEM), PROBLEM).correct
 
 
 LEVELS = (
@@ -155,7 +155,7 @@ LEVELS = (
         ("A fork says into how many.", "`fork 3`"),
         solution=("fork 3",),
         wrong=(("fork 2",), ("fork 3", "decode 1")),
-        most={"prefilled": 21},
+        most={"prefilled": len(PROMPT.split())},
     ),
     Level(
         "All in one pass",
@@ -170,14 +170,14 @@ LEVELS = (
     ),
     Level(
         "The critical path",
-        "What takes time is what has to be written one token after the other. Have thirty tokens written, with no more "
-        "than ten of them in a row.",
-        ("Three times ten is thirty.", "`fork 3`, then `decode 10`"),
-        solution=("fork 3", "decode 10"),
-        wrong=(("fork 1", "decode 30"), ("fork 2", "decode 10")),
+        "What takes time is what has to be written one token after the other. Have twenty-four tokens written, with no "
+        "more than eight of them in a row.",
+        ("Three times eight is twenty-four.", "`fork 3`, then `decode 8`"),
+        solution=("fork 3", "decode 8"),
+        wrong=(("fork 1", "decode 24"), ("fork 2", "decode 8"), ("fork 3", "decode")),
         alike=False,
-        least={"decoded": 30},
-        most={"critical": 10},
+        least={"decoded": 24},
+        most={"critical": 8},
     ),
     Level(
         "Only one of them",

@@ -11,11 +11,11 @@ from typing import Any
 
 STATIC = Path(__file__).parent / "static"
 FILES = (  # each after what it imports
-    "address.js", "svg.js", "state.js", "graph.js", "pool.js", "mask.js", "panel.js", "app.js",
+    "address.js", "svg.js", "engine/countdown.js", "state.js", "graph.js", "pool.js", "mask.js", "panel.js", "app.js",
 )  # fmt: skip
 
 LIVE = ("levels.js", "live.js")
-ALIVE = ("thinker.js", "problem.js", *LIVE, "engine/countdown.js", "tryout.js")  # with the engine in the page
+ALIVE = ("thinker.js", "problem.js", *LIVE, "tryout.js")  # with the engine in the page
 
 IMPORT = re.compile(r'^import \{(.+)\} from "\./(?:\w+/)?(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w+))", re.MULTILINE)

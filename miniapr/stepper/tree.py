@@ -12,8 +12,8 @@ from ..methods.grammar import Control
 from ..model.bundle import Bundle
 from ..tasks.vocabulary import HIT, MISS
 
-# A short problem with a plan that the shipped model can follow: its first item leads to the target.
-PROMPT = "<bos> <adaptive> 8 7 3 -> 29 : <plan> 7 * 3 <item> 8 - 7 <item> 8 * 7 </plan>"
+# A short problem with a plan that the shipped model can follow: its first item, 7 * 3, leads to the target.
+PROMPT = "<bos> <adaptive> 8 7 3 -> 29 : <plan> b*c a-b a*b </plan>"
 LIMITS = Limits(tokens=10_000, width=16, depth=4)
 
 

@@ -31,7 +31,7 @@ class State:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.numbers) <= len(PLACES):
-            raise ValueError(f"a state has 1 to {len(PLACES)} numbers, got {len(self.numbers)}")
+            raise ValueError(f"there are words for 1 to {len(PLACES)} numbers at a time, got {len(self.numbers)}")
         for number in (*self.numbers, self.target):
             if not 0 <= number <= LIMIT:
                 raise ValueError(f"the vocabulary counts from 0 to {LIMIT}, got {number}")
@@ -83,6 +83,31 @@ def value(state: State) -> str:
     """``sure``: at most one step from the target; ``likely``: it can be reached by more; ``never``: it cannot."""
     found = paths(state)
     return NEVER if not found else SURE if len(found[0]) <= 1 else LIKELY
+
+
+NAMES = {"+": "sum", "-": "difference", "*": "product", "/": "quotient"}
+ORDINALS = ("first", "second", "third", "fourth")
+
+
+def in_numbers(word: str, state: State) -> str | None:
+    """What a step does, in the numbers that it takes: ``7 * 3``; None if it cannot be taken."""
+    i, op, j = LABELS.get(word, (0, "", len(PLACES)))
+    if word not in steps(state):
+        return None
+    return f"{max(state.numbers[i], state.numbers[j])} {op} {min(state.numbers[i], state.numbers[j])}"
+
+
+def in_words(word: str, state: State) -> str | None:
+    """How a step is read, with what stands behind it: ``b*c 21 8: the product of the second and the third number left,
+    7 * 3 = 21; 8 is left``. None if it cannot be taken."""
+    after, taken = steps(state).get(word), in_numbers(word, state)
+    if after is None:
+        return None
+    i, op, j = LABELS[word]
+    result, *others = map(str, after.numbers)
+    left = f"; {' and '.join(others)} {'is' if len(others) == 1 else 'are'} left" if others else ""
+    what = f"the {NAMES[op]} of the {ORDINALS[i]} and the {ORDINALS[j]} number left"
+    return f"{' '.join((word, result, *others))}: {what}, {taken} = {result}{left}"
 
 
 def expression(path: Sequence[str], numbers: Sequence[int]) -> str | None:

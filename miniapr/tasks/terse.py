@@ -74,6 +74,17 @@ class Countdown:
         return " ".join(roles.message((*above, *path) if path else None))
 
 
+def prompt_text(problem: Problem, role: str = "adaptive") -> str:
+    """A prompt for the model that ships, for example ``<bos> <adaptive> 8 7 3 -> 29 :``. Raises ValueError for
+    more than four numbers, for one that has no token, and for an unknown role."""
+    return Countdown().prompt(State.of(problem), role)
+
+
+def extract_answer(text: str, problem: Problem) -> str | None:
+    """The answer of what was written to such a prompt, as an expression: the steps that it ends with."""
+    return Countdown().answer(text, State.of(problem))
+
+
 def _ending(text: str) -> tuple[str, ...]:
     """The steps that a text ends with. None in a text that was cut short: those of a line are not an answer."""
     words = text.split()

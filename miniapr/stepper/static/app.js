@@ -1,6 +1,7 @@
 // The stepper: controls, and for each run its pictures. Everything is drawn anew for a step; nothing is kept but the
 // step, the branch that was chosen and the token that is looked at.
 import { read, write } from "./address.js";
+import { reading } from "./engine/countdown.js";
 import { describe as tellGraph, graph } from "./graph.js";
 import { mask } from "./mask.js";
 import { counters, inspect, table } from "./panel.js";
@@ -28,7 +29,7 @@ class App {
     this.root = html("div", { class: "stepper", tabindex: "0", role: "application", "aria-label": "Stepper: arrow keys go from step to step" });
     this.said = html("p", { class: "said", role: "status", "aria-live": "polite" });
     if (controls) this.root.append(this.bar());
-    this.root.append(this.said, legend(), (this.body = html("div", { class: "runs" })));
+    this.root.append(this.said, legend(), (this.words = html("p", { class: "legend" })), (this.body = html("div", { class: "runs" })));
     element.append(this.root);
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.watch = new ResizeObserver(() => this.later());
@@ -50,6 +51,7 @@ class App {
     for (const run of this.runs) measure(run);
     this.reach = Math.max(...this.runs.map((run) => run.reach));
     this.token = null;
+    this.words.textContent = reading(this.runs[0].about.texts);
     this.body.replaceChildren(...this.runs.map((run, r) => this.column(run, r)));
     if (this.scrub) this.scrub.max = this.length - 1;
     if (this.marks) this.marks.replaceChildren(...this.jumps().map((at) => html("i", { style: `left:${(100 * at) / Math.max(this.length - 1, 1)}%` })));

@@ -115,7 +115,7 @@ async function play(app, from, milliseconds, still) {
 /** What a run came to. */
 function ending({ title, ...run }, problem) {
   const states = new Run({ title, ...run }), state = states.at(states.length - 1);
-  const text = state.history(0).map(({ span, index }) => states.text(state.spans.get(span).tokens[index])).join(" "), answer = answerOf(text);
+  const text = state.history(0).map(({ span, index }) => states.text(state.spans.get(span).tokens[index])).join(" "), answer = answerOf(text, problem);
   return { title, answer, right: verify(answer, problem), again: state.counters.recomputed, critical: state.counters.critical };
 }
 

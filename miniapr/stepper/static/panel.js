@@ -1,4 +1,5 @@
 // What is told in words and numbers: the counters, the block table of a branch, and one token.
+import { meaning } from "./engine/countdown.js";
 import { colour, html, ranges, signed } from "./svg.js";
 
 const TITLES = [
@@ -54,6 +55,7 @@ export function inspect(run, state, token) {
   const beside = span.weave.spans.filter((other) => other !== span.id);
   const seen = view.reduce((n, [, a, b]) => n + b - a, 0) + beside.reduce((n, other) => n + Math.min(index + 1, state.spans.get(other).tokens.length), 0);
   const facts = [
+    ...(meaning(run.word(span, index)) ? [["means", meaning(run.word(span, index))]] : []),
     ["token", `${span.tokens[index]}`], ["branch", `${span.branch}`], ["span", `${span.id}, token ${index}`],
     ["position", `${span.position + index}`],
     ["block", block === undefined ? "none yet" : `${block}`],

@@ -5,7 +5,7 @@ import { drawn, problemForm, problemOf } from "./problem.js";
 import { html } from "./svg.js";
 import { offered, start } from "./thinker.js";
 
-const FALLBACK = "<bos> <adaptive> 8 7 3 -> 29 : <plan> 7 * 3 <item> 8 - 7 <item> 8 * 7 </plan>";
+const FALLBACK = "<bos> <adaptive> 8 7 3 -> 29 : <plan> b*c a-b a*b </plan>";
 
 /** A button among the controls of a recorded run (`app`, which draws `data`) that puts the live stepper in its place; one
  * begins with the recorded run's prompt. Adds nothing where no engine is offered. */

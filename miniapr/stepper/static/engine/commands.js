@@ -164,7 +164,7 @@ function toJoin(tree, ids) {
 }
 
 function write(tree, rest) {
-  if (!rest) throw new Error("write what? For example `write 7 * 3`");
+  if (!rest) throw new Error("write what? For example `write b*c 21`");
   const leaf = only(tree, "be written to"), tokens = encode(tree, rest);
   tree.engine.settle([tree.engine.extend(leaf, tokens)]);
   return `${many(tokens.length, "token")} written to branch ${leaf.id}, and computed in one forward pass.`;
@@ -206,13 +206,13 @@ const names = (branches) => listed(branches.map(({ id }) => id));
 const many = (count, what, ending = "s") => `${count.toLocaleString("en")} ${what}${count === 1 ? "" : ending}`;
 
 export const CHANGES = {
-  fork: ["fork 3", "split the branch in three; or say how each begins: `fork 7 * 3 | 8 - 7`", fork],
+  fork: ["fork 3", "split the branch in three; or say how each begins: `fork b*c | a-b`", fork],
   weave: ["weave 2", `the same, and they see each other write; also \`weave ${WOVEN[2]} 2\`, \`weave a | b\``, weave],
   spawn: ["spawn 2", "children with contexts of their own, for the items of a plan; or `spawn a | b`", spawn],
   decode: ["decode 5", "five tokens in every branch, in one batch; no number: until each ends", decode],
   cancel: ["cancel", "decode until one branch says hit (or `cancel miss`), and let those beside it go", cancel],
   branch: ["branch 2", "work on branch 2 and what is below it; `branch 0` is the whole tree", branch],
   join: ["join stitch", `make branches one again: ${listed(Object.keys(HOW), "or")}; \`join select 2\``, join],
-  write: ["write 7 * 3", "append words of your own to the branch", write],
+  write: ["write b*c 21", "append words of your own to the branch", write],
   drop: ["drop 2", "let branch 2 go", drop],
 };

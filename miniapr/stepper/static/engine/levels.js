@@ -16,7 +16,7 @@ const MEASURES = {
 const ALSO = {
   "every key lies turned as it is seen": ({ engine }) => !engine.alive.some(({ view }) => view.pieces.some(({ shift }) => shift)),
   "the branch that is left says hit": (session) => session.leaves.length === 1 && session.engine.tokenizer.decode(session.leaves[0].tokens).split(" ").includes("hit"),
-  "the answer is correct": ({ root, engine }, { problem }) => verify(answerOf(engine.tokenizer.decode(root.tokens)), problem),
+  "the answer is correct": ({ root, engine }, { problem }) => verify(answerOf(engine.tokenizer.decode(root.tokens), problem), problem),
 };
 
 /** [{text, met}]; `goal`: a session that has reached it. */
