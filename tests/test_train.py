@@ -20,7 +20,7 @@ from miniapr.tasks.vocabulary import Vocabulary
 from miniapr.train import command
 from miniapr.train.config import TrainConfig
 from miniapr.train.data import Mixture, Spelled, is_easy
-from miniapr.train.evaluate import evaluate, held_out, summarize
+from miniapr.train.evaluate import held_out, summarize
 from miniapr.train.export import export
 from miniapr.train.initialize import initialize
 from miniapr.train.optim import Optimizer, orthogonalize
@@ -272,12 +272,3 @@ def test_held_out_problems_are_distinct_seeded_and_of_their_split() -> None:
 
 def test_a_summary_of_nothing_divides_by_nothing() -> None:
     assert summarize([], ["stitch"])["correct"] == {"stitch": None}
-
-
-def test_the_shipped_model_forks_on_hard_problems_and_solves_them_after_every_join() -> None:
-    report = evaluate(bundle.SHIPPED / "countdown", {"pairs": 25}, seed=7)["pairs"]
-    adaptive = report["adaptive"]
-    assert all(share >= 0.88 for share in adaptive["correct"].values())
-    assert adaptive["forked_easy"] in (0.0, None) and adaptive["forked_hard"] == 1.0
-    assert report["sequential"]["correct"]["sequential"] >= 0.88
-    assert report["sequential"]["forked_hard"] == 0.0
