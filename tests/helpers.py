@@ -228,8 +228,10 @@ def poison(engine: Engine) -> None:
     pool = engine.pool
     good = torch.zeros(len(pool), pool.block_size, dtype=torch.bool)
     for span in known_spans(engine):
-        for i in range(span.written):
-            good[span.blocks[i // pool.block_size], i % pool.block_size] = True
+        full, rest = divmod(span.written, pool.block_size)
+        good[span.blocks[:full]] = True
+        if rest:
+            good[span.blocks[full], :rest] = True
     block, offset = (~good).nonzero(as_tuple=True)
     pool.k_cache[:, block, :, :, offset] = math.nan
     pool.v_cache[:, block, :, offset, :] = math.nan

@@ -67,6 +67,20 @@ def test_every_notebook_has_a_source() -> None:
     assert {file.stem for file in TUTORIALS.glob("*.ipynb")} == {source.stem for source in notebooks.sources()}
 
 
+def test_a_chapter_that_was_run_is_kept_through_another_installation_of_the_same_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notebooks, "PACKAGE", tmp_path)
+    made = notebooks.notebook(notebooks.sources()[0])
+    (tmp_path / "engine.py").write_text("1", encoding="utf-8")
+    before = notebooks.key(made)
+    for file in ("_native.so", "_cuda_missing.txt", "engine.pyc"):
+        (tmp_path / file).write_text("made here", encoding="utf-8")
+    assert notebooks.key(made) == before
+    (tmp_path / "engine.py").write_text("2", encoding="utf-8")
+    assert notebooks.key(made) != before
+
+
 @each
 def test_chapter_begins_with_its_number_and_ends_with_its_exercises(source: Path) -> None:
     cells = notebooks.notebook(source).cells

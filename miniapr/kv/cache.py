@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 
 import numpy as np
+import numpy.typing as npt
 
 from ..ops.plan import AttentionPlan, PlanBuilder
 from .pool import BlockPool, PoolFull
@@ -223,21 +223,24 @@ class KVCache:
     def check(self, held: Iterable[Piece], open_spans: Iterable[Span], kept: Iterable[Piece] = ()) -> None:
         """Recount everything from the holders themselves and compare (F02, F04, F06). Raises AssertionError."""
         self.pool.check()
-        tree: Counter[int] = Counter()
+        remembered: list[Piece] = []
         for node in self.tree:
             assert node.piece is not None and node.piece.span.causal and node.piece.stop <= node.piece.span.written
-            tree.update(self.blocks(node.piece))
-        commits: Counter[int] = Counter()
-        for piece in kept:
-            commits.update(self.blocks(piece))
-        count = tree + commits
+            remembered.append(node.piece)
+        tree, commits, held = self._count(remembered), self._count(kept), list(held)
         for piece in held:
             assert piece.stop <= piece.span.written, f"{piece} is held but not there"
-            count.update(self.blocks(piece))
-        for span in open_spans:
+        spans = list(open_spans)
+        for span in spans:
             assert len(span.blocks) == self.pool.blocks_for(span.written), f"{span} has {len(span.blocks)} blocks"
-            count.update(span.blocks)
-        told = (("pool", self.pool.refs, count), ("tree", self._tree_refs, tree), ("commits", self.kept_refs, commits))
+        open_ = self._count(Piece(span, 0, span.written) for span in spans)
+        all_ = tree + commits + open_ + self._count(held)
+        told = (("pool", self.pool.refs, all_), ("tree", self._tree_refs, tree), ("commits", self.kept_refs, commits))
         for name, refs, truth in told:
-            wrong = {b: (int(n), truth[b]) for b, n in enumerate(refs) if n != truth[b]}
+            wrong = {int(b): (int(refs[b]), int(truth[b])) for b in np.nonzero(refs != truth)[0]}
             assert not wrong, f"{name} counts differ from the holders' (block: counted, true): {wrong}"
+
+    def _count(self, pieces: Iterable[Piece]) -> npt.NDArray[np.int64]:
+        """How often each block is in a piece: [num_blocks]."""
+        blocks = np.fromiter(chain.from_iterable(map(self.blocks, pieces)), np.int64)
+        return np.bincount(blocks, minlength=len(self.pool))
