@@ -91,7 +91,7 @@ def first_steps(problem: State) -> int:
     return sum(bool(states.paths(below)) for below in states.steps(problem).values())
 
 
-def bounds(count: int = 1000) -> str:
+def bounds(count: int = 500) -> str:
     """How many problems a faultless search could solve under each window, whatever the model."""
     dice, deck = random.Random("lab"), Deck(Recipe().ranges_of_four)
     problems = [deck.draw(dice, True, "pairs") for _ in range(count)]
