@@ -70,7 +70,7 @@ def counted(ended: Sequence[Outcome]) -> dict[str, Any]:
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Lines tried twice by workers who read each other, or do not.")
-    parser.add_argument("--model", default="countdown-roles", help="a shipped one, or a folder")
+    parser.add_argument("--model", default="countdown", help="a shipped one, or a folder")
     parser.add_argument("--problems", type=int, default=300)
     parser.add_argument("--width", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--json", type=Path, metavar="FILE")

@@ -139,7 +139,7 @@ def _panel(axes: Axes, pairs: Sequence[Pair], what: str, told: dict[str, Any]) -
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Wait and tokens, forked against in line, on held-out problems.")
-    parser.add_argument("--model", default="countdown-roles", help="a shipped one, or a folder")
+    parser.add_argument("--model", default="countdown", help="a shipped one, or a folder")
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE")

@@ -98,7 +98,7 @@ def test_the_teachers_line_counts_every_token_that_the_last_one_had_before_it() 
 
 
 def test_the_model_that_ships_is_examined_in_each_way_that_it_knows() -> None:
-    found = window.examine(load("countdown-roles"), 1)
+    found = window.examine(load("countdown"), 1)
     assert list(found) == ["spawn", "line", "forks", "teacher's line"]
     assert found["spawn"]["largest context"] < 256 < found["spawn"]["tokens"]
 

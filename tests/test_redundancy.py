@@ -24,6 +24,6 @@ def test_twice_is_what_somebody_else_tried_too() -> None:
 
 def test_the_shipped_model_does_less_twice_when_it_reads() -> None:
     """Loosely, on a few problems: that sight reaches the workers at all."""
-    found = measure("countdown-roles", 12, width=4)
+    found = measure("countdown", 12, width=4)
     assert found["read each other"]["twice"]["ratio"] < found["do not"]["twice"]["ratio"] - 0.1
     assert found["read each other"]["tokens"]["ratio"] < found["do not"]["tokens"]["ratio"]

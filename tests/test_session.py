@@ -334,7 +334,7 @@ def test_the_shipped_model_thinks_it_through(bundle: miniapr.Bundle) -> None:
 
 @pytest.fixture(scope="module")
 def roles() -> miniapr.Bundle:
-    return miniapr.load("countdown-roles")
+    return miniapr.load("countdown")
 
 
 def asked(roles: miniapr.Bundle, role: str, problem: str = "8 7 3 -> 29") -> Session:

@@ -13,7 +13,7 @@ from miniapr.tasks.countdown import Ranges
 from miniapr.train.figures import Examined, drawn
 from miniapr.train.sorting_figures import sorting_figures
 
-ROLES = "countdown-roles"
+ROLES = "countdown"
 
 
 def test_they_are_small_together() -> None:

@@ -22,7 +22,7 @@ from miniapr.train.sampler import Sampler
 from miniapr.train.sft import Run, weighted_loss
 from miniapr.train.text import collate, pack
 
-MODEL = "countdown-roles"
+MODEL = "countdown"
 FEW = {"problems": 4, "samples": 3, "counts": (3,), "tokens": 300}
 
 

@@ -105,7 +105,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in SIZES.items())
     practice = " ".join(f"--{name} {value}" for name, value in {**PRACTICE, "counts": 3}.items())
     sft = f"train sft {options} --out {folder / 'sft'}"
-    reinforce = f"train rl --start countdown-roles {practice} --out {folder / 'rl'}"
+    reinforce = f"train rl --start countdown {practice} --out {folder / 'rl'}"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [*launch, str(folder / "script.py"), sft, reinforce],
@@ -141,7 +141,7 @@ def test_two_processes_learn_by_reinforcement_as_one(
     two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each samples its share of the problems; rewards, what tokens weigh and what is told are of the whole batch."""
-    rl.train(rl.RLConfig("countdown-roles", **PRACTICE), tmp_path, say=lambda _: None)
+    rl.train(rl.RLConfig("countdown", **PRACTICE), tmp_path, say=lambda _: None)
     (one, ours), (both, theirs) = checkpoint(tmp_path), checkpoint(two / "rl")
     assert ours["config"] == theirs["config"] and ours["progress"]["tokens"] == theirs["progress"]["tokens"]
     for row, other in zip(ours["progress"]["curve"], theirs["progress"]["curve"], strict=True):
@@ -155,7 +155,7 @@ def test_two_processes_learn_by_reinforcement_as_one(
 
 def test_of_others_there_is_what_a_reward_looks_at_and_no_more() -> None:
     """What is learned from them weighs as much as if they were here."""
-    run = rl.Run(rl.RLConfig("countdown-roles", **PRACTICE))
+    run = rl.Run(rl.RLConfig("countdown", **PRACTICE))
     rollouts, rewards, _ = run.explore()
     others = [replace(rollout, root=rollout.root.bare) if rollout.group else rollout for rollout in rollouts]
     assert [rollout.root for rollout in others] == [rollout.root for rollout in rollouts]  # but for their places

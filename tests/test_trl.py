@@ -37,7 +37,7 @@ def example() -> Any:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose lines differ, without its voices, which Hugging Face does not know."""
-    out = shutil.copytree(SHIPPED / "countdown-roles", tmp_path_factory.mktemp("model") / "countdown-roles")
+    out = shutil.copytree(SHIPPED / "countdown", tmp_path_factory.mktemp("model") / "countdown")
     told = json.loads((out / "config.json").read_text())
     told.pop("voices", None)
     (out / "config.json").write_text(json.dumps(told | {"model_type": "llama"}))

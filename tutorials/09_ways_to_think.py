@@ -34,7 +34,7 @@ from miniapr.players import game_of
 from miniapr.show import draw
 from miniapr.tasks import Problem
 
-bundle = miniapr.load("countdown-roles")
+bundle = miniapr.load("countdown")
 tokenizer = bundle.tokenizer
 game = game_of(bundle)
 player = game.player

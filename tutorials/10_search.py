@@ -35,7 +35,7 @@ from miniapr.tasks import Problem
 from miniapr.tasks.states import State, steps
 from miniapr.tasks.states import value as truth
 
-bundle = miniapr.load("countdown-roles")
+bundle = miniapr.load("countdown")
 tokenizer = bundle.tokenizer
 game = game_of(bundle)
 player = game.player

@@ -33,7 +33,7 @@ from miniapr.show import draw
 from miniapr.tasks import Problem
 from miniapr.tasks.states import steps
 
-bundle = miniapr.load("countdown-roles")
+bundle = miniapr.load("countdown")
 tokenizer = bundle.tokenizer
 game = game_of(bundle)
 player = game.player

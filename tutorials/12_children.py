@@ -34,7 +34,7 @@ from miniapr.players import game_of
 from miniapr.show import draw
 from miniapr.tasks import Problem
 
-bundle = miniapr.load("countdown-roles")
+bundle = miniapr.load("countdown")
 tokenizer = bundle.tokenizer
 game = game_of(bundle)
 player = game.player
@@ -165,7 +165,7 @@ assert called_4.decoded > 20 * called.decoded
 # is the same model with a window of 48 positions.
 
 # %%
-narrow = miniapr.load("countdown-roles")
+narrow = miniapr.load("countdown")
 narrow.model.config = replace(narrow.model.config, max_position_embeddings=48)
 
 

@@ -39,7 +39,7 @@ from miniapr.train.roles import Recipe, Roles, Shares
 from miniapr.train.sampler import Sampler
 from miniapr.train.sft import Run
 
-bundle = miniapr.load("countdown-roles")
+bundle = miniapr.load("countdown")
 tokenizer = bundle.tokenizer
 
 # %% [markdown]

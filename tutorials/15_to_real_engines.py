@@ -38,7 +38,7 @@ from miniapr.remote.joins import NeedsEngine
 from miniapr.show import draw
 from miniapr.tasks import Problem
 
-MODEL = "countdown-roles"
+MODEL = "countdown"
 bundle = miniapr.load(MODEL)
 game = game_of(bundle, temperature=0.0)
 problem, budget = game.put(Problem((8, 7, 3), 29)), Budget(800)

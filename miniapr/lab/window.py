@@ -129,9 +129,7 @@ def from_three(name: str, **shares: float) -> Taught:
     recipe = Recipe(replace(ALONE, adaptive=0.0, path=0.01, **shares), Teacher(), four=0.5, four_in_line=1.0, two=0.0)
     sizes: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 352, "layers": 4, "heads": 4}
     fall: dict[str, Any] = {"tokens": 1_500_000, "constant": 0.0, "muon_rate": 0.01, "adam_rate": 2e-3}
-    return Taught(
-        name, replace(SMALL, roles=recipe, **sizes, **fall), begin=Given("countdown-roles", "countdown-roles")
-    )
+    return Taught(name, replace(SMALL, roles=recipe, **sizes, **fall), begin=Given("countdown", "countdown"))
 
 
 WINDOW = Experiment(
@@ -141,7 +139,7 @@ WINDOW = Experiment(
     "four numbers of 1..10: eighteen children, each a problem of three numbers in a context of its own; one line; and "
     "stitched forks, whose conclusion attends to all of them.",
     (
-        Given("shipped", "countdown-roles"),
+        Given("shipped", "countdown"),
         from_three("taught-spawn", parent=0.4, child=0.6),
         from_three("taught-line", sequential=1.0),
     ),

@@ -38,7 +38,7 @@ to read?"""
 
 def score(rule: Join) -> Score:
     """Of a rule, on the problems of this task."""
-    bundle = load("countdown-roles")
+    bundle = load("countdown")
     game, dice, budget = game_of(bundle, temperature=0.0), random.Random(0), Budget(800)
     assert game.draw and game.player.check
     engine = Engine(bundle.model, bundle.tokenizer)

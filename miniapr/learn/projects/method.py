@@ -31,7 +31,7 @@ def score(method: Method) -> Score:
     """Of a method, on the problems of this task. Raises ValueError for one that asks the verifier, or fails."""
     if "exact" in method.needs:
         raise ValueError(f"{method.name} asks the exact verifier: here nobody may")
-    bundle = load("countdown-roles")
+    bundle = load("countdown")
     game, dice, budget = game_of(bundle), random.Random(0), Budget(TOKENS)
     assert game.draw and game.player.check
     engine = Engine(bundle.model, bundle.tokenizer)
