@@ -16,7 +16,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -153,17 +152,25 @@ def text(trace: Trace) -> Text:
 def taught(steps: int = 200, batch: int = 32, seed: int = 0, fork: float = 0.5) -> Decoder:
     """A model that has been shown both ways, ``fork`` of the problems forked; 60,000 parameters, from ``seed`` alone
     on one machine and thread count."""
-    size: dict[str, Any] = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "head_dim": 16}
-    heads = {"num_attention_heads": 3, "num_key_value_heads": 3}
+    config = ModelConfig(
+        vocab_size=len(WORDS),
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        num_key_value_heads=3,
+        head_dim=16,
+        max_position_embeddings=512,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = Decoder(ModelConfig(vocab_size=len(WORDS), max_position_embeddings=512, **size, **heads))
+        model = Decoder(config)
     optimizer, dice = Optimizer(model), random.Random(seed)
     for step in range(steps):
         mazes = [draw(dice) for _ in range(batch)]
         shown = [forked(maze) if dice.random() < fork else in_line(maze) for maze in mazes]
         rows = collate([pack(text(trace), "stitch") for trace in shown], IDS["<pad>"])
-        weighted_loss(model, rows, float(rows.weights.sum())).backward()  # type: ignore[no-untyped-call]
+        weighted_loss(model, rows, float(rows.weights.sum())).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step(min(1.0, (step + 1) / 20) * (1 - step / steps))
         model.zero_grad(set_to_none=True)

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..engine.branch import Branch
 from ..kv.span import Piece, View
 from ..model.bundle import Bundle
 from ..tasks.countdown import Problem, verify
 from ..tasks.terse import extract_answer
+from .beyond import BEYOND
 from .session import Session
 from .tree import PROMPT
 
@@ -30,6 +32,7 @@ MEASURES: dict[str, tuple[Callable[[Session], int], str]] = {
     "passes": (lambda session: session.cost.steps, "forward passes"),
     "critical": (lambda session: session.critical, "tokens one after the other"),
     "blocks": (lambda session: session.blocks, "blocks held by branches"),
+    "context": (lambda session: max(map(stands_on, session.root.request.alive)), "tokens that a branch stands on"),
 }
 
 
@@ -123,6 +126,11 @@ def _seen(view: View) -> list[tuple[int, tuple[int, ...]]]:
 def positions(read: Iterable[Piece]) -> list[int]:
     """Of all tokens of these pieces, as their reader counts."""
     return [position for piece in read for position in range(piece.position, piece.end)]
+
+
+def stands_on(branch: Branch) -> int:
+    """How many tokens a branch has before its next one."""
+    return len(branch.view) + len(branch.span.tokens)
 
 
 def says(word: str) -> Callable[[Session], bool]:
@@ -284,4 +292,5 @@ LEVELS = (
         alike=False,
         also=("the answer is correct", answers),
     ),
+    *(Level(**one) for one in BEYOND),
 )

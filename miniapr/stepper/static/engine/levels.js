@@ -10,6 +10,7 @@ const MEASURES = {
   passes: [({ cost }) => cost.steps, "forward passes"],
   critical: [({ critical }) => critical, "tokens one after the other"],
   blocks: [({ blocks }) => blocks, "blocks held by branches"],
+  context: [({ engine }) => Math.max(...engine.alive.map(({ view, span }) => view.length + span.tokens.length)), "tokens that a branch stands on"],
 };
 
 /** Further conditions, by what they say. */
