@@ -31,6 +31,12 @@ def client(server: Running) -> Iterator[openai.OpenAI]:
         yield client
 
 
+def test_an_engine_that_records_nothing_cannot_be_served(bundle: Bundle) -> None:
+    """It would write, and nobody would hear of it."""
+    with pytest.raises(ValueError, match="record=True"), serving(bundle, record=False):
+        pass
+
+
 def test_models(client: openai.OpenAI) -> None:
     (model,) = client.models.list().data
     assert model.id == "countdown"

@@ -27,11 +27,14 @@ class Service:
     """Owns the engine's loop. ``visits``: requests that are here.
 
     asked_as  another name by which the model may be asked for: the words with which it was chosen
+    Raises ValueError for an engine that does not record.
     """
 
     def __init__(
         self, bundle: Bundle, engine: Engine, limits: ServerLimits | None = None, asked_as: str | None = None
     ) -> None:
+        if not engine.record:
+            raise ValueError("a server reads its engine's events, and this engine records none: give it record=True")
         self.bundle, self.limits = bundle, limits or ServerLimits()
         self.name, self.tokenizer = bundle.name, bundle.tokenizer
         self.names, self.visits = {bundle.name, asked_as}, 0
