@@ -32,6 +32,7 @@ GATE = Experiment(
         Reinforced("ratio", {"reward": "ratio", **MIXED}, COIN),
         Reinforced("relative", {"reward": "relative", **MIXED}, COIN),
         Reinforced("usual", {"reward": "relative-usual", **MIXED}, COIN),
+        Reinforced("usual-long", {"reward": "relative-usual", **MIXED, "steps": 120}, COIN),
     ),
     Sampled(),
     (
@@ -59,6 +60,11 @@ GATE = Experiment(
         Aim(
             "usual: hard problems forked, minus easy ones",
             lambda r: r.mean("usual", "hard", "forked") - r.mean("usual", "easy", "forked"),
+            0.2,
+        ),
+        Aim(
+            "usual, three times as long: hard problems forked, minus easy ones",
+            lambda r: r.mean("usual-long", "hard", "forked") - r.mean("usual-long", "easy", "forked"),
             0.2,
         ),
         Aim(
