@@ -74,6 +74,7 @@ def run(made: NotebookNode, folder: Path) -> NotebookNode:
 def shown(made: NotebookNode) -> NotebookNode:
     """A run chapter as it is kept beside its source."""
     kept = copy.deepcopy(made)
+    kept.metadata["language_info"] = {"name": "python"}  # the kernel adds its version, and there are many
     for cell in kept.cells:
         for output in cell.get("outputs", ()):
             output.get("data", {}).pop("text/html", None)
