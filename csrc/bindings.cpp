@@ -11,6 +11,8 @@
 namespace py = pybind11;
 using namespace miniapr;
 
+extern "C" const char miniapr_sources[];  // compiled beside this file (miniapr/ops/built.py)
+
 namespace {
 
 #define MINIAPR_STRING_(x) #x
@@ -38,6 +40,7 @@ std::map<std::string, std::string> build_info() {
         {"pybind11", MINIAPR_STRING(PYBIND11_VERSION_MAJOR) "." MINIAPR_STRING(PYBIND11_VERSION_MINOR) "." MINIAPR_STRING(
                          PYBIND11_VERSION_PATCH)},
         {"instructions", kernels().name},
+        {"sources", miniapr_sources},
     };
 }
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from paged_case import Shape, make_case
 
 from miniapr import kernels, ops
 from miniapr.kernels import BuildError, compiling
+from miniapr.ops import built
 
 pytest.importorskip("ninja")
 pytest.importorskip("pybind11")
@@ -69,9 +71,9 @@ def test_only_what_changed_is_compiled(copy: Path) -> None:
     compiled()
     assert compiled() == set()
     with edited(copy / "write_kv.cpp", "namespace {", "\nnamespace {"):
-        assert compiled() == {"write_kv.cpp.o"}
+        assert compiled() == {"write_kv.cpp.o", "sources.cpp.o"}  # the latter tells the checksum of all
     with edited(copy / "indices.h", "#pragma once", "#pragma once\n"):  # a header: all that include it
-        assert compiled() == {"write_kv.cpp.o", "copy_blocks.cpp.o", "shift_keys.cpp.o"}
+        assert compiled() == {"write_kv.cpp.o", "copy_blocks.cpp.o", "shift_keys.cpp.o", "sources.cpp.o"}
 
 
 def test_a_compile_error_is_shown_in_the_compiler_s_words(copy: Path) -> None:
@@ -81,6 +83,27 @@ def test_a_compile_error_is_shown_in_the_compiler_s_words(copy: Path) -> None:
     text = str(error.value)
     assert "write_kv.cpp:" in text and "oops" in text and "error" in text
     assert "FAILED" not in text and " -O3 " not in text  # not the whole command
+
+
+def test_a_build_carries_the_checksum_of_its_sources(copy: Path) -> None:
+    def told() -> str:
+        return kernels.build(copy).build_info()["sources"]  # type: ignore[attr-defined]
+
+    before = told()
+    assert before == built.checksum(copy, "_native") == built.checksum(kernels.own_sources(), "_native")
+    with edited(copy / "indices.h", "#pragma once", "#pragma once\n"):
+        assert told() == built.checksum(copy, "_native") != before
+    assert told() == before
+
+
+@pytest.mark.parametrize("tells", [{"sources": "of another version"}, {}])
+def test_an_extension_of_other_sources_is_refused(tells: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = SimpleNamespace(__name__="miniapr._native", build_info=lambda: tells)
+    monkeypatch.setitem(sys.modules, "miniapr._native", stale)
+    with pytest.raises(ImportError, match=r"compiled from other sources than those in .*csrc; .* compiles these"):
+        ops.load("cpp")
+    with pytest.warns(UserWarning, match="plain PyTorch runs instead: _native was compiled from other sources"):
+        ops.load()
 
 
 def test_what_is_no_folder_of_kernels_is_refused(tmp_path: Path, copy: Path) -> None:

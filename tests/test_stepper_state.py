@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import make_engine, thought
+from helpers import make_engine, quickest, thought
 from hypothesis import given, settings
 from programs import Scenario, run, scenarios
 from taught import Taught
@@ -22,7 +22,6 @@ from test_methods_sorting import demonstrate as sorted_by_halves
 from miniapr.engine.engine import Engine
 from miniapr.methods.budget import Budget
 from miniapr.methods.table import METHODS
-from miniapr.ops import reference
 from miniapr.players import game_of
 from miniapr.stepper import Trace
 from miniapr.stepper.page import STATIC
@@ -77,7 +76,7 @@ def watched() -> Iterator[dict[int, tuple[Engine, dict[str, Any]]]]:
 @settings(max_examples=40)
 def test_the_script_derives_the_engines_state_from_its_events(scenario: Scenario) -> None:
     with watched() as seen:
-        run(scenario, reference, torch.float64, 1e-10)
+        run(scenario, quickest(), torch.float64, 1e-10)
     if not seen:
         return  # aborted before anything was done
     engine = next(iter(seen.values()))[0]

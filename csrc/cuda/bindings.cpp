@@ -23,6 +23,8 @@
 namespace py = pybind11;
 using namespace miniapr;
 
+extern "C" const char miniapr_sources[];  // compiled beside this file (miniapr/ops/built.py)
+
 namespace {
 
 using Address = uintptr_t;
@@ -174,6 +176,7 @@ std::map<std::string, std::string> build_info() {
 #ifdef MINIAPR_ARCHITECTURES
         {"architectures", MINIAPR_ARCHITECTURES},
 #endif
+        {"sources", miniapr_sources},
     };
 }
 

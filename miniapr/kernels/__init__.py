@@ -9,9 +9,10 @@
 Nothing here runs in a step.
 """
 
+from ..ops.built import own_sources
 from .checking import check
 from .compiling import BuildError
-from .loading import EMULATED, build, emulate, own_sources, sources
+from .loading import EMULATED, build, emulate, sources
 from .timing import time
 
 __all__ = ["EMULATED", "BuildError", "build", "check", "emulate", "own_sources", "sources", "time"]

@@ -7,13 +7,14 @@ library, and the rest where it is used.
 from __future__ import annotations
 
 import os
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 OPENMP_PROBE = "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
@@ -32,6 +33,7 @@ class Target:
     compile: dict[str, list[str]]  # by the source's suffix: the command before "-MMD -MF ... -c SOURCE -o OBJECT"
     link: list[str]  # the command before "OBJECTS -o FILE"
     libraries: list[str]  # what comes after that
+    csrc: Path | None = None  # the folder whose checksum the module tells (``ops/built.py``)
 
 
 def cpu(csrc: Path) -> Target:
@@ -41,7 +43,7 @@ def cpu(csrc: Path) -> Target:
     flags = ["-std=c++17", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden", *more_flags(), *threads]
     named = f'-DMINIAPR_FLAGS="{" ".join(flags)}"'  # for build_info
     compile = [*reused(), *compiler, "-fPIC", *flags, named, *includes()]
-    return Target("_native", sorted(csrc.glob("*.cpp")), {".cpp": compile}, [*compiler, *shared()], flags)
+    return Target("_native", sorted(csrc.glob("*.cpp")), {".cpp": compile}, [*compiler, *shared()], flags, csrc)
 
 
 def cuda(csrc: Path) -> Target:
@@ -55,7 +57,7 @@ def cuda(csrc: Path) -> Target:
     flags = ["-std=c++17", "-O3", "-Xcompiler=-fPIC,-Wall,-Wextra,-fvisibility=hidden"]
     compile = [*compiler, *flags, *codes, f'-DMINIAPR_ARCHITECTURES="{" ".join(archs)}"', *includes()]
     link = [*compiler, "-shared", "-cudart=static"]
-    return Target("_cuda", cuda_sources(csrc), {".cu": compile, ".cpp": compile}, link, [])
+    return Target("_cuda", cuda_sources(csrc), {".cu": compile, ".cpp": compile}, link, [], csrc)
 
 
 def emulated(csrc: Path) -> Target:
@@ -63,7 +65,8 @@ def emulated(csrc: Path) -> Target:
     flags = ["-std=c++17", "-O2", "-g1", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-fvisibility=hidden"]
     compile = [*reused(), *cxx(), "-fPIC", *flags, "-DMINIAPR_EMULATE", *more_flags(), *includes()]
     sources = [*cuda_sources(csrc), csrc / "cuda" / "emulate.cpp"]
-    return Target("_cuda", sources, {".cu": [*compile, "-xc++"], ".cpp": compile}, [*cxx(), *shared()], more_flags())
+    commands = {".cu": [*compile, "-xc++"], ".cpp": compile}
+    return Target("_cuda", sources, commands, [*cxx(), *shared()], more_flags(), csrc)
 
 
 def cuda_sources(csrc: Path) -> list[Path]:
@@ -157,6 +160,8 @@ def run_ninja(target: Target, folder: Path, file: Path) -> str:
 
     folder.mkdir(parents=True, exist_ok=True)
     file.parent.mkdir(parents=True, exist_ok=True)
+    if target.csrc:
+        target = _with_checksum(target, target.csrc, folder / "sources.cpp")
     (folder / "build.ninja").write_text(ninja_file(target, folder, file), encoding="utf-8")
     jobs = ["-j", os.environ["MINIAPR_JOBS"]] if "MINIAPR_JOBS" in os.environ else []
     command = [str(Path(ninja.BIN_DIR, "ninja")), "-C", str(folder), *jobs]
@@ -164,6 +169,13 @@ def run_ninja(target: Target, folder: Path, file: Path) -> str:
     if done.returncode:
         raise BuildError(messages(done.stdout + done.stderr))
     return messages(done.stdout)
+
+
+def _with_checksum(target: Target, csrc: Path, file: Path) -> Target:
+    told = runpy.run_path(str(Path(__file__).parents[1] / "ops" / "built.py"))["told"](csrc, target.module)
+    if not file.exists() or file.read_text(encoding="utf-8") != told:  # ninja goes by times
+        file.write_text(told, encoding="utf-8")
+    return replace(target, sources=[*target.sources, file])
 
 
 def ninja_file(target: Target, folder: Path, file: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..ops import Operations
+from ..ops.built import own_sources
 from ..ops.cuda import Cuda
 from ..ops.native import Native
 from .compiling import Target, cache, cpu, cuda, emulated, run_ninja
@@ -21,12 +22,6 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 EMULATED = "cuda (emulated)"
-
-
-def own_sources() -> Path:
-    """The folder with the kernels' sources: in an installed package, or beside it in a clone."""
-    package = Path(__file__).resolve().parents[1]
-    return next(path for path in (package / "csrc", package.parent / "csrc") if path.is_dir())
 
 
 def sources(folder: str | Path) -> Path:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from . import built
+
 if TYPE_CHECKING:
     from . import Operations
 
@@ -71,10 +73,10 @@ def _extension(name: str) -> Operations:
     if name == "cpp":
         from .native import Native
 
-        return Native(import_module("miniapr._native"))
+        return Native(built.check(import_module("miniapr._native")))
     from .cuda import Cuda
 
-    module = import_module("miniapr._cuda")
+    module = built.check(import_module("miniapr._cuda"))
     if not torch.cuda.is_available():
         raise ImportError("torch sees no GPU")
     return Cuda(module)
