@@ -12,7 +12,7 @@ from miniapr.model.decoder import Decoder
 from miniapr.model.tokenizer import Tokenizer
 from miniapr.ops import Operations, Weight
 from miniapr.ops.packed import pack
-from miniapr.tasks.vocabulary import build_tokenizer
+from miniapr.tasks.words import build_tokenizer
 
 SIZES = {
     "S": ModelConfig(4096, 384, 1024, 6, 6, 2, 64, max_position_embeddings=32768),

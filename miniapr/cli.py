@@ -75,7 +75,7 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
     play.add_argument("--prompt", help="what free play begins with (default: a small Countdown problem with a plan)")
     play.add_argument("--port", type=int, default=0, help="0: any that is free")
     play.add_argument("--no-browser", action="store_true", help="only print the address")
-    evaluate = commands.add_parser("evaluate", help="held-out accuracy after each join, as JSON")
+    evaluate = commands.add_parser("evaluate", help="held-out figures of every role, as JSON")
     evaluate.add_argument("model", nargs="?", default="countdown", help="name of a shipped model, or a folder")
     evaluate.add_argument("--pairs", type=int, default=500, help="held-out (numbers, target) pairs")
     evaluate.add_argument("--sets", type=int, default=300, help="problems with held-out number sets")
@@ -242,11 +242,13 @@ def _evaluate(args: argparse.Namespace) -> int:
     import json
 
     from .model.bundle import SHIPPED
-    from .train.evaluate import evaluate
+    from .tasks.task import Split
+    from .train.figures import figures
 
     shipped = SHIPPED / args.model
     folder = shipped if shipped.is_dir() else Path(args.model)
-    report = evaluate(folder, {"pairs": args.pairs, "sets": args.sets}, seed=args.seed)
+    sizes: dict[Split, int] = {"pairs": args.pairs, "sets": args.sets}
+    report = {"seed": args.seed} | {split: figures(folder, count, split, args.seed) for split, count in sizes.items()}
     print(json.dumps(report, indent=2))
     return 0
 

@@ -1,4 +1,4 @@
-"""Problems, solver, verifier, splits and demonstrations of Countdown."""
+"""Problems, solver, verifier, splits and words of Countdown."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from miniapr.tasks import demonstrations as demo
 from miniapr.tasks.countdown import Problem, Ranges, draw, solve, split_of, verify
-from miniapr.tasks.vocabulary import CONTROL, LIMIT, Vocabulary, build_tokenizer
+from miniapr.tasks.terse import prompt_text
+from miniapr.tasks.vocabulary import Vocabulary
+from miniapr.tasks.words import CONTROL, build_tokenizer
 
-VOCABULARY = Vocabulary()
+VOCABULARY = Vocabulary(build_tokenizer())
 numbers = st.lists(st.integers(1, 20), min_size=2, max_size=3).map(tuple)
 problems = st.builds(Problem, numbers, st.integers(0, 100))
 
@@ -116,7 +117,7 @@ def test_verifier_never_raises(text: str) -> None:
         (lambda: Ranges(low=7, high=3), "7..3"),
         (lambda: Ranges(target_low=50, target_high=40), "50..40"),
         (lambda: Ranges(operators="^"), "'^'"),
-        (lambda: demo.prompt_words(Problem((401, 3), 3)), "401"),
+        (lambda: prompt_text(Problem((401, 3), 3)), "401"),
         (lambda: draw(random.Random(0), Ranges(2, 1, 1, 90, 99), attempts=50), "50"),
     ],
 )
@@ -150,66 +151,12 @@ def test_drawing_is_seeded() -> None:
     assert solve(draw(random.Random(5), Ranges(), solvable=False)) is None
 
 
-@given(problems, st.sampled_from(["adaptive", "sequential"]))
-@settings(deadline=None, max_examples=150)
-def test_every_demonstration_verifies(problem: Problem, mode: str) -> None:
-    trajectory = demo.demonstrate(problem, mode, VOCABULARY)
-    text = VOCABULARY.decode(trajectory.after or trajectory.before)
-    assert verify(demo.extract_answer(text), problem).correct == (solve(problem) is not None)
-    assert text.endswith("<eos>")
-    assert mode == "adaptive" or not trajectory.threads
-
-
-@given(st.lists(st.integers(1, 9), min_size=4, max_size=4), st.integers(10, 60))
-@settings(deadline=None, max_examples=15)
-def test_four_number_demonstrations_verify(values: list[int], target: int) -> None:
-    problem = Problem(tuple(values), target)
-    for mode in ("adaptive", "sequential"):
-        trajectory = demo.demonstrate(problem, mode, VOCABULARY)
-        answer = demo.extract_answer(VOCABULARY.decode(trajectory.after or trajectory.before))
-        assert verify(answer, problem).correct == (solve(problem, LIMIT) is not None)
-
-
-@given(problems)
-@settings(deadline=None)
-def test_fork_grammar(problem: Problem) -> None:
-    """Seeds equal plan items, in order and distinct; every thread and the conclusion are closed."""
-    trajectory = demo.demonstrate(problem, "adaptive", VOCABULARY)
-    words = VOCABULARY.decode(trajectory.before).split()
-    if not trajectory.threads:
-        assert CONTROL["plan"] not in words
-        return
-    plan = " ".join(words[words.index(CONTROL["plan"]) + 1 : -1])
-    assert words[-1] == CONTROL["plan_end"]
-    items = plan.split(f" {CONTROL['item']} ")
-    threads = [VOCABULARY.decode(thread) for thread in trajectory.threads]
-    assert len(set(items)) == len(items) == len(threads)
-    for item, thread, won in zip(items, threads, trajectory.wins, strict=True):
-        assert thread.startswith(f"{CONTROL['thread']} {item} =")
-        assert thread.endswith(CONTROL["thread_end"])
-        assert ("hit" in thread) == won
-    assert VOCABULARY.decode(trajectory.after[:1]) == CONTROL["join"]
-
-
-def test_a_fixed_demonstration_reads_as_documented() -> None:
-    problem = Problem((3, 7, 8), 29)
-    trajectory = demo.demonstrate(problem, "adaptive", VOCABULARY)
-    assert VOCABULARY.decode(trajectory.prompt) == demo.prompt_text(problem) == "<bos> <adaptive> 8 7 3 -> 29 :"
-    assert VOCABULARY.decode(trajectory.before).startswith("8 + 7 = 15 , 3 : + 18 - 12 * 45 / 5 miss <plan> 8 - 7")
-    assert (
-        VOCABULARY.decode(trajectory.threads[-1])
-        == "<thread> 7 * 3 = 21 , 8 : + 29 hit 7 * 3 = 21 ; 21 + 8 = 29 </thread>"
-    )
-    assert VOCABULARY.decode(trajectory.after) == "<join> 7 * 3 = 21 ; 21 + 8 = 29 answer ( 7 * 3 ) + 8 <eos>"
-    assert demo.extract_answer("none <eos>") is None
-
-
 def test_text_cannot_write_control_tokens() -> None:
     tokenizer = build_tokenizer()
     for word in CONTROL.values():
         assert tokenizer.token_to_id(word) not in tokenizer.encode(f"3 {word} 4").ids
         assert tokenizer.token_to_id(word) not in tokenizer.encode(f"3{word}4").ids
-    assert tokenizer.encode("3 + 400").ids == [3, VOCABULARY.ids["+"], 400]
+    assert tokenizer.encode("3 a+b 400").ids == [3, VOCABULARY.ids["a+b"], 400]
     assert tokenizer.decode([3, VOCABULARY.ids["<join>"]], skip_special_tokens=False) == "3 <join>"
     with pytest.raises(ValueError, match="'401'"):
         VOCABULARY.encode(["401"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,110 +14,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miniapr.model import bundle
-from miniapr.tasks.countdown import Problem, Ranges, draw, split_of
-from miniapr.tasks.demonstrations import Trajectory, demonstrate, thin
-from miniapr.tasks.vocabulary import Vocabulary
 from miniapr.train import command
 from miniapr.train.config import TrainConfig
-from miniapr.train.data import Mixture, Spelled, is_easy
-from miniapr.train.evaluate import held_out, summarize
 from miniapr.train.export import export
 from miniapr.train.initialize import initialize
 from miniapr.train.optim import Optimizer, orthogonalize
-from miniapr.train.pack import Packer, Weights
-from miniapr.train.roles import Recipe, Roles
+from miniapr.train.roles import Recipe, Roles, Shares
 from miniapr.train.sft import Progress, rate, train
-from miniapr.train.stream import Source, Stream
-from miniapr.train.text import batches, collate
+from miniapr.train.stream import Stream
+from miniapr.train.text import Packed, batches, collate
 
-VOCABULARY = Vocabulary()
-WEIGHTS = Weights()
-PACKER = Packer(VOCABULARY, WEIGHTS)
+SOURCE = Roles(Recipe())
+VOCABULARY = SOURCE.vocabulary
 TINY = TrainConfig(
     tokens=60_000, batch_tokens=600, chunk_size=8, hidden_size=16, intermediate_size=24, layers=1, heads=2
 )
 
 
-def hard(seed: int) -> Trajectory:
-    rng = random.Random(seed)
-    while not (trajectory := demonstrate(draw(rng, Ranges()), "adaptive", VOCABULARY)).threads:
-        pass
-    return trajectory
-
-
-def bounds(trajectory: Trajectory) -> list[tuple[int, int]]:
-    """Begin and end, in the dense form, of what precedes the fork, each thread, and what follows the join."""
-    parts = [(*trajectory.prompt, *trajectory.before), *trajectory.threads, trajectory.after]
-    out, begin = [], 0
-    for part in parts:
-        out.append((begin, begin + len(part)))
-        begin += len(part)
-    return out
-
-
-@given(st.integers(0, 200))
-@settings(deadline=None, max_examples=25)
-def test_stitch_isolates_siblings_and_the_join_sees_all(seed: int) -> None:
-    trajectory = hard(seed)
-    packed = PACKER.pack(trajectory, "stitch")
-    root, *threads, after = bounds(trajectory)
-    assert packed.visible[root[0] : root[1], root[1] :].sum() == 0
-    for one in threads:
-        rows = packed.visible[one[0] : one[1]]
-        assert rows[:, : root[1]].all()
-        assert packed.positions[one[0]] == root[1]
-        for other in threads:
-            if other != one:
-                assert not rows[:, other[0] : other[1]].any()
-        own = rows[:, one[0] : one[1]]
-        assert torch.equal(own, torch.ones_like(own).tril())
-    assert packed.visible[after[0] : after[1], : after[0]].all()
-    assert packed.positions[after[0]] == root[1] + max(stop - start for start, stop in threads)
-
-
-@given(st.integers(0, 200))
-@settings(deadline=None, max_examples=25)
-def test_reprefill_is_plain_causal_text_of_the_same_tokens(seed: int) -> None:
-    trajectory = hard(seed)
-    packed, stitched = PACKER.pack(trajectory, "reprefill"), PACKER.pack(trajectory, "stitch")
-    assert torch.equal(packed.tokens, stitched.tokens)
-    assert torch.equal(packed.weights, stitched.weights)
-    assert torch.equal(packed.positions, torch.arange(len(packed)))
-    assert torch.equal(packed.visible, torch.ones_like(packed.visible).tril())
-
-
-def test_what_the_engine_forces_is_not_learned_and_decisions_weigh_most() -> None:
-    trajectory = demonstrate(Problem((3, 7, 8), 29), "adaptive", VOCABULARY)
-    packed = PACKER.pack(trajectory, "stitch")
-    weights = dict.fromkeys(("hit", "miss", "<plan>"), WEIGHTS.verdict)
-    words = [VOCABULARY.words[int(i)] for i in packed.tokens]
-    for word, weight in zip(words, packed.weights.tolist(), strict=True):
-        assert weight == weights.get(word, weight)
-    _, *threads, after = bounds(trajectory)
-    assert packed.weights[: len(trajectory.prompt)].sum() == 0
-    for begin, _ in threads:
-        assert packed.weights[begin : begin + 4].sum() == 0
-        assert packed.weights[begin + 4] > 0
-    assert packed.weights[after[0]] == 0
-    begin = words.index("answer")
-    assert set(packed.weights[begin:].tolist()) == {WEIGHTS.answer}
-    assert set(packed.weights[after[0] + 1 : begin].tolist()) == {WEIGHTS.conclusion}
-    easy = PACKER.pack(demonstrate(Problem((3, 7, 8), 18), "adaptive", VOCABULARY), "stitch")
-    assert easy.weights[-1] == WEIGHTS.answer
-
-
-def test_thinning_keeps_the_plan_and_the_conclusion() -> None:
-    trajectory = demonstrate(Problem((3, 7, 8), 29), "adaptive", VOCABULARY)
-    thinned = thin(trajectory, [1, 7])
-    assert thinned.before == trajectory.before and thinned.after == trajectory.after
-    assert thinned.threads == (trajectory.threads[1], trajectory.threads[7])
-    assert thinned.wins == (False, True)
+def packed(seed: int) -> Packed:
+    return SOURCE(random.Random(seed))
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=12), st.integers(1, 2000))
 @settings(deadline=None, max_examples=25)
 def test_batches_hold_every_sequence_once_within_the_budget(seeds: list[int], budget: int) -> None:
-    sequences = [PACKER.pack(hard(seed), "stitch") for seed in seeds]
+    sequences = [packed(seed) for seed in seeds]
     groups = list(batches(sequences, budget))
     assert sorted(map(id, sequences)) == sorted(id(s) for group in groups for s in group)
     for group in groups:
@@ -125,7 +46,7 @@ def test_batches_hold_every_sequence_once_within_the_budget(seeds: list[int], bu
 
 
 def test_padding_sees_itself_and_weighs_nothing() -> None:
-    sequences = [PACKER.pack(hard(seed), "stitch") for seed in (1, 2, 3)]
+    sequences = [packed(seed) for seed in (1, 2, 3)]
     batch = collate(sequences, VOCABULARY.ids["<pad>"])
     assert batch.visible.any(-1).all()
     for row, sequence in enumerate(sequences):
@@ -136,26 +57,8 @@ def test_padding_sees_itself_and_weighs_nothing() -> None:
     assert batch.size == sum(map(len, sequences))
 
 
-def test_the_stream_is_a_function_of_seed_and_chunk_and_holds_no_held_out_problem() -> None:
-    def stream(seed: int) -> Stream:
-        return Stream(seed, Spelled("both", Ranges(), Mixture()), chunk_size=60, batch_tokens=2000)
-
-    first, again, other = stream(1).groups(7), stream(1).groups(7), stream(2).groups(7)
-    assert all(
-        torch.equal(a.tokens, b.tokens) for x, y in zip(first, again, strict=True) for a, b in zip(x, y, strict=True)
-    )
-    assert [len(s) for g in first for s in g] != [len(s) for g in other for s in g]
-    arrow, colon = VOCABULARY.ids["->"], VOCABULARY.ids[":"]
-    for sequence in (s for group in first for s in group):
-        ids = sequence.tokens.tolist()
-        split = ids.index(arrow)
-        assert ids[split + 2] == colon
-        assert split_of(Problem(tuple(ids[2:split]), ids[split + 1])) == "train"
-
-
-@pytest.mark.parametrize("source", [Spelled("both", Ranges(), Mixture()), Roles(Recipe())])
-def test_chunks_are_the_same_whoever_makes_them(source: Source) -> None:
-    stream = Stream(1, source, chunk_size=8, batch_tokens=500)
+def test_chunks_are_the_same_whoever_makes_them() -> None:
+    stream = Stream(1, SOURCE, chunk_size=8, batch_tokens=500)
     alone, helped = stream.chunks(3), stream.chunks(3, workers=1)
     for _ in range(3):
         for a, b in zip(next(alone), next(helped), strict=True):
@@ -164,19 +67,15 @@ def test_chunks_are_the_same_whoever_makes_them(source: Source) -> None:
 
 
 def test_streams_that_differ_in_joins_alone_hold_the_same_demonstrations() -> None:
+    shares = Shares(**(dict.fromkeys(asdict(Shares()), 0.0) | {"adaptive": 0.8, "sequential": 0.2}))
     chunks = [
-        Stream(1, Spelled(joins, Ranges(), Mixture()), chunk_size=30, batch_tokens=2000).groups(0)
+        Stream(1, Roles(Recipe(shares), joins), chunk_size=30, batch_tokens=2000).groups(0)
         for joins in ("both", "stitch", "reprefill")
     ]
     texts = [[s.tokens.tolist() for group in chunk for s in group] for chunk in chunks]
     assert texts[0] == texts[1] == texts[2]
     straight = [[bool((s.positions.diff() == 1).all()) for g in chunk for s in g] for chunk in chunks]
     assert all(straight[2]) and not all(straight[1]) and sum(straight[1]) < sum(straight[0]) < sum(straight[2])
-
-
-def test_easy_means_the_first_try_hits() -> None:
-    assert is_easy(Problem((3, 7, 8), 18), VOCABULARY)
-    assert not is_easy(Problem((3, 7, 8), 29), VOCABULARY)
 
 
 def test_orthogonalize_flattens_the_singular_values() -> None:
@@ -261,14 +160,3 @@ def test_the_command_trains_exports_and_says_how_it_was_made(tmp_path: Path) -> 
     assert loaded.model.config.num_hidden_layers == 1
     assert (tmp_path / "model.safetensors").stat().st_size < 100_000
     assert json.loads((tmp_path / "curve.json").read_text())
-
-
-def test_held_out_problems_are_distinct_seeded_and_of_their_split() -> None:
-    problems = held_out("sets", 30, 1, Ranges())
-    assert problems == held_out("sets", 30, 1, Ranges())
-    assert len({(p.descending, p.target) for p in problems}) == 30
-    assert all(split_of(p) == "sets" for p in problems)
-
-
-def test_a_summary_of_nothing_divides_by_nothing() -> None:
-    assert summarize([], ["stitch"])["correct"] == {"stitch": None}

@@ -8,7 +8,6 @@ from dataclasses import replace
 from ..model.bundle import Bundle
 from ..tasks.terse import Countdown
 from .game import Game
-from .lines import countdown_in_lines
 from .sorting import sorting_by_halves
 from .steps import countdown_by_steps
 from .talking import talking
@@ -33,11 +32,8 @@ def game_of(bundle: Bundle, temperature: float = 1.0, task: str | None = None, l
 
 def _games(bundle: Bundle, temperature: float, levels: int) -> dict[str, Callable[[], Game]]:
     known, games = set(bundle.about.get("roles", bundle.control)), dict[str, Callable[[], Game]]()
-    terse = bundle.about.get("format") == "terse" and known & set(Countdown().roles)
-    if "chain" in known or terse:
+    if known & set(Countdown().roles):
         games["countdown"] = lambda: countdown_by_steps(bundle, temperature)
-    elif {"sequential", "adaptive"} <= known:
-        games["countdown"] = lambda: countdown_in_lines(bundle, temperature)
     if "sort" in known:
         games["sorting"] = lambda: sorting_by_halves(bundle, temperature, levels)
     return games

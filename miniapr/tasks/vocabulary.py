@@ -1,4 +1,4 @@
-"""The words of the Countdown model: one token per integer, operator, verdict and control word.
+"""Vocabularies of whole words: one token per integer, step, verdict and control word (which ones: ``words.py``).
 
 A word-level vocabulary keeps traces short enough to train on a laptop and readable in a terminal. The
 control tokens are *added* tokens outside of the word model, so with ``encode_special_tokens = True`` the text
@@ -11,26 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
-from .countdown import OPERATORS
-
 LIMIT = 400  # the largest integer with a token of its own; the id of the integer n is n
-BIG = "big"  # a result above LIMIT
-FRACTION = "frac"  # a division that does not come out even
-HIT, MISS, NONE, ANSWER = "hit", "miss", "none", "answer"
-WORDS = (*OPERATORS, "(", ")", "=", ",", ":", ";", "->", HIT, MISS, NONE, ANSWER, BIG, FRACTION, "<unk>")
-CONTROL = {
-    "bos": "<bos>",
-    "eos": "<eos>",
-    "pad": "<pad>",
-    "adaptive": "<adaptive>",
-    "sequential": "<sequential>",
-    "plan": "<plan>",
-    "item": "<item>",
-    "plan_end": "</plan>",
-    "thread": "<thread>",
-    "thread_end": "</thread>",
-    "join": "<join>",
-}
+HIT, MISS = "hit", "miss"
 
 
 def word_level(words: Sequence[str], control: Iterable[str]) -> Tokenizer:
@@ -46,16 +28,10 @@ def word_level(words: Sequence[str], control: Iterable[str]) -> Tokenizer:
     return tokenizer
 
 
-def build_tokenizer() -> Tokenizer:
-    """The tokenizer of these words; the id of the integer n is n."""
-    return word_level([*map(str, range(LIMIT + 1)), *WORDS], CONTROL.values())
-
-
 class Vocabulary:
     """Words to ids and back, control words included. Owns no state beyond the two tables."""
 
-    def __init__(self, tokenizer: Tokenizer | None = None) -> None:
-        tokenizer = build_tokenizer() if tokenizer is None else tokenizer
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self.ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
         self.words: dict[int, str] = {i: word for word, i in self.ids.items()}
 

@@ -36,18 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--chunk-size", type=int, default=config.chunk_size, help="demonstrations sorted by length together"
     )
-    parser.add_argument("--count", type=int, default=config.ranges.count, help="numbers per problem")
-    parser.add_argument("--high", type=int, default=config.ranges.high, help="largest number")
-    parser.add_argument("--target-high", type=int, default=config.ranges.target_high, help="largest target")
+    parser.add_argument("--high", type=int, default=config.roles.ranges.high, help="largest number")
+    parser.add_argument("--target-high", type=int, default=config.roles.ranges.target_high, help="largest target")
     parser.add_argument(
         "--roles",
         nargs="*",
+        default=[],
         metavar="ROLE=SHARE",
-        help="a model that knows roles, in these shares (those not named: "
+        help="in which shares the roles are shown (those not named: "
         + ", ".join(f"{role} {share}" for role, share in asdict(Shares()).items())
         + ")",
     )
-    parser.add_argument("--four", type=float, default=Recipe().four, help="with --roles: share of four numbers")
+    parser.add_argument("--four", type=float, default=Recipe().four, help="share of problems with four numbers")
     parser.add_argument("--device", default=config.device, help="where it trains: cpu, cuda; weights depend on it")
     parser.add_argument(
         "--workers", type=int, default=0, help="processes that make demonstrations ahead of time (0: none)"
@@ -80,8 +80,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
         heads=args.heads,
         batch_tokens=args.batch_tokens,
         chunk_size=args.chunk_size,
-        ranges=Ranges(args.count, 1, args.high, 1, args.target_high),
-        roles=None if args.roles is None else Recipe(read_shares(args.roles), four=args.four),
+        roles=Recipe(read_shares(args.roles), ranges=Ranges(3, 1, args.high, 1, args.target_high), four=args.four),
     )
 
 

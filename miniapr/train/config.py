@@ -9,8 +9,6 @@ import torch
 from ..model.bundle import find
 from ..model.config import ModelConfig
 from ..model.folder import read_config
-from ..tasks.countdown import Ranges
-from .data import Mixture, Spelled
 from .optim import fast_bfloat16
 from .own import Own
 from .roles import Recipe, Roles
@@ -38,11 +36,9 @@ class TrainConfig:
     clip: float = 1.0
     autocast: bool = field(default_factory=fast_bfloat16)  # bfloat16 matrix products
     device: str = "cpu"
-    ranges: Ranges = field(default_factory=Ranges)
-    mixture: Mixture = field(default_factory=Mixture)
     start: str | None = None  # folder of a model whose weights the run begins with; None: from the seed
     demonstrations: str | None = None  # folder of what a model wrote itself, which is shown instead of a teacher's
-    roles: Recipe | None = None  # a model that knows roles; None: the spelled-out format of ``ranges`` and ``mixture``
+    roles: Recipe = field(default_factory=Recipe)  # what is shown, and how often
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch_tokens", "chunk_size", "hidden_size", "layers", "heads"):
@@ -58,9 +54,7 @@ class TrainConfig:
     def source(self) -> Source:
         if self.demonstrations is not None:
             return Own(self.demonstrations, self.joins)
-        if self.roles is not None:
-            return Roles(self.roles, self.joins)
-        return Spelled(self.joins, self.ranges, self.mixture)
+        return Roles(self.roles, self.joins)
 
     def model(self, vocab_size: int) -> ModelConfig:
         return ModelConfig(
@@ -77,6 +71,6 @@ class TrainConfig:
 
     def _voices(self) -> int:
         """Those that the demonstrations speak in; one that learns from its own keeps the ones that it has."""
-        if self.demonstrations is not None and self.start is not None:
-            return read_config(find(self.start)).voices
-        return self.roles.voices if self.roles and self.roles.shares.path else 0
+        if self.demonstrations is not None:
+            return read_config(find(self.start)).voices if self.start is not None else 0
+        return self.roles.voices if self.roles.shares.path else 0
