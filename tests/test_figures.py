@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from miniapr.cli import main
 from miniapr.methods.budget import Budget
 from miniapr.tasks import roles
 from miniapr.tasks.countdown import Problem, Ranges, split_of
 from miniapr.tasks.states import State
 from miniapr.tasks.vocabulary import Vocabulary
 from miniapr.tasks.words import build_tokenizer
-from miniapr.train import evaluate
 from miniapr.train.config import TrainConfig
 from miniapr.train.export import export
 from miniapr.train.figures import Examined, drawn, figures
@@ -84,18 +84,20 @@ def test_a_model_that_sorts_gets_figures_by_length_and_level(tmp_path: Path) -> 
         assert figures(tmp_path, count=3)["asked"] == 3
 
 
-def test_evaluating_a_model_with_roles_gives_the_figures_of_each_split(untrained: Path) -> None:
+def test_evaluating_a_model_gives_the_figures_of_each_split(
+    untrained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked: list[tuple[int, str, int]] = []
 
     def stand_in(folder: Path, count: int, split: str, seed: int) -> dict[str, int]:
         asked.append((count, split, seed))
         return {"problems": count}
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "figures", stand_in)
-        report = evaluate.evaluate(untrained, {"pairs": 3, "sets": 2}, seed=4)
+    monkeypatch.setattr("miniapr.train.figures.figures", stand_in)
+    assert main(["evaluate", str(untrained), "--pairs", "3", "--sets", "2", "--seed", "4"]) == 0
     assert asked == [(3, "pairs", 4), (2, "sets", 4)]
-    assert report == {"seed": 4, "pairs": {"problems": 3}, "sets": {"problems": 2}}
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"seed": 4, "pairs": {"problems": 3}, "sets": {"problems": 2}}
 
 
 class Perfect(Examined):
