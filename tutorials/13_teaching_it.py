@@ -241,8 +241,8 @@ assert form > 0.6 and right < 0.4 and form - right > 0.3
 # %% [markdown]
 # ## Ability or format
 #
-# Look at what it writes. It plans, its threads begin and end, it joins, it names steps as an answer. And hardly
-# anything in it is *true*: sums do not add up, and a hit is no hit.
+# Look at what it writes. It plans, its threads begin and end, it joins, it names steps as an answer. And little
+# of it is *true*: sums do not add up, and a hit is no hit.
 
 # %%
 thought = next(
@@ -254,8 +254,8 @@ print("right" if thought.correct else "wrong")
 
 # %% [markdown]
 # **Form comes first, by far.** It is a few control tokens that always stand at the same places; a thousand examples
-# are enough. To add, to multiply, to tell a hit from a miss takes millions. Our model would need some fifty times as
-# long (`docs/training/roles.md` has the run of the one that ships: 57 million tokens).
+# are enough. To add, to multiply, to tell a hit from a miss takes far more: the model that ships was shown 57 million
+# tokens, several hundred times as many (`docs/training/roles.md`).
 #
 # So when somebody shows that a model "has learned to think in parallel", ask which of the two was learned. Parallel-R1
 # reports a model that after demonstrations used its parallel blocks in 95.6 % of the answers to a test on which it was
@@ -286,9 +286,14 @@ assert stitch[0] > 5 * stitch[1] and prefill[1] > prefill[0]  # each is best at 
 assert min(both) > 50  # who was shown both can do both, and a third way too
 
 # %% [markdown]
-# The seeds differ much: the first number is the mean of 24, 83 and 89 %. But the order within each row is the same as
-# in the toy, and the cure is as well: **show both.** It costs nothing but the coin that chooses how a demonstration is
-# packed. The shipped models were trained that way.
+# The seeds differ much: the first number is the mean of 24, 83 and 89 %. And does it grow together again with longer
+# training? No. A model of the terse format, trained for the stitch alone *to the end*, is right in 97 % of 400 hard
+# problems (95-98) after a stitch, and in 14 % (11-18) after a re-prefill of the same threads: one seed,
+# `docs/lab/shift/README.md`. That page also has a cure that did not work yet: a small low-rank change, trained on both
+# joins afterwards, brought back 29 % of the loss, less or nothing where it was trained shorter.
+#
+# So the cure is the simple one: **show both, from the beginning.** It costs nothing but the coin that chooses how a
+# demonstration is packed. The shipped models were trained that way.
 #
 # ## What to remember
 #
@@ -298,7 +303,7 @@ assert min(both) > 50  # who was shown both can do both, and a third way too
 # | a row | its tokens, and the positions and mask that the engine would have |
 # | loss | on what the model writes, each token once, where it was written |
 # | a trie | the same from the requests of a client, for joins that prefill again |
-# | learned first | the form; ability takes a hundred times as long |
+# | learned first | the form; ability takes hundreds of times as long |
 # | a join that was not shown | is a text that the model cannot read |
 #
 # `miniapr train sft` does all this to the end, resumable, with one command. What demonstrations cannot teach is *when*
