@@ -91,7 +91,7 @@ def examine(model, count=32):
 
 
 def told(found):
-    return "   ".join(f"{kind}: forked {f:4.0%}, right {c:4.0%}, waits {w:4.1f}" for kind, (f, c, w) in found.items())
+    return "  ".join(f"{kind}: forked {f:4.0%} right {c:4.0%} waits {w:4.1f}" for kind, (f, c, w) in found.items())
 
 
 before = examine(start)
@@ -177,7 +177,9 @@ def plotted(curves):
         (drawn,) = plot.plot([hard for _, hard in curve], label=name)
         plot.plot([easy for easy, _ in curve], "--", color=drawn.get_color())
     plot.set_ylim(-0.02, 1.02)
-    plot.legend()
+    plot.set_xlim(0, STEPS - 1)
+    plot.set_xlabel("step")
+    plot.legend(loc="center right")
     return picture
 
 
