@@ -43,7 +43,7 @@ player = game.player
 # ## A model with many roles
 #
 # This model can be asked in different ways, each with a control token of its own. Here it is `<chain>`: *take one
-# step after the other, any sensible one, and stop*. Its words are shorter than those of chapter 0. `b*c 21 8` reads:
+# step after the other, any sensible one, and stop*. Its words are those of chapter 0: `b*c 21 8` reads,
 # multiply the second number that is left by the third, which gives 21, and 8 is left.
 #
 # The **player** knows how the task is put to this model and how its words are read back; the methods below know
