@@ -26,9 +26,9 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Any:
     target = emulated(csrc)
     sources = [Path(__file__).with_name("emulator.cu"), csrc / "cuda" / "emulate.cpp"]
     compile = {suffix: [*command, f"-I{csrc / 'cuda'}"] for suffix, command in target.compile.items()}
-    target = dataclasses.replace(target, module="_emulator", sources=sources, compile=compile)
+    changes = {"module": "_emulator", "sources": sources, "compile": compile, "csrc": None}  # not the package's
     try:
-        return compile_module(target, tmp_path_factory.mktemp("emulator"))
+        return compile_module(dataclasses.replace(target, **changes), tmp_path_factory.mktemp("emulator"))
     except BuildError as error:
         if "no C++ compiler" in str(error):
             pytest.skip(str(error))
