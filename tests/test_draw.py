@@ -30,7 +30,7 @@ def engine(bundle: miniapr.Bundle) -> Engine:
 def forked(engine: Engine) -> tuple[Branch, list[Branch]]:
     """A prompt of 6 tokens, and two branches of 3 and 5."""
     root = engine.start("8 7 3 -> 29 :")
-    seeds = [engine.tokenizer.encode(text) for text in ("8 - 7", "7 * 3 = 21")]
+    seeds = [engine.tokenizer.encode(text) for text in ("a+b 15 3", "b*c 21 8 a+b 29")]
     branches = engine.fork(root, seeds)
     for branch in branches:
         engine.settle(branch)
@@ -106,7 +106,7 @@ def test_table_says_what_is_not_computed_yet(engine: Engine) -> None:
 
 def test_mask_shows_who_sees_whom_and_shifts(engine: Engine) -> None:
     root, branches = forked(engine)
-    left, then = branches[0], engine.tokenizer.encode("answer")
+    left, then = branches[0], engine.tokenizer.encode("hit")
     overlap = engine.join(root, branches, "stitch", then=then, keep=True)
     moved = engine.join(root, branches, "stitch_contiguous", then=then, keep=True)
     assert not any(text.startswith("+") for text in texts(draw.mask(overlap)))
@@ -119,13 +119,13 @@ def test_mask_shows_who_sees_whom_and_shifts(engine: Engine) -> None:
 
 def test_tree_draws_every_span_once_at_its_positions(engine: Engine) -> None:
     root, branches = forked(engine)
-    joined = engine.join(root, branches, "stitch", then=engine.tokenizer.encode("answer"))
+    joined = engine.join(root, branches, "stitch", then=engine.tokenizer.encode("hit"))
     picture = draw.tree(joined)
     boxes = [patch for patch in plot(picture).patches if isinstance(patch, Rectangle)]
     assert [round(box.get_x()) for box in boxes] == [0, 6, 6, 11]
     assert [round(box.get_x() + box.get_width()) for box in boxes] == [6, 9, 11, 12]
     assert len({box.get_y() for box in boxes}) == 3  # the join is back in the first row
-    assert {"answer", "->", "*"} <= set(texts(picture))
+    assert {"hit", "->", "b*c"} <= set(texts(picture))
 
 
 def test_tree_of_long_spans_tells_their_lengths(engine: Engine) -> None:

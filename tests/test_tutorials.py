@@ -90,13 +90,14 @@ def test_chapter_begins_with_its_number_and_ends_with_its_exercises(source: Path
     assert named == {exercise.id for exercise in exercises() if exercise.chapter == number}
 
 
-def words(made: Any) -> list[list[str]]:
-    """What each cell shows, numbers aside: times and the last digits are those of a machine."""
+def words(made: Any) -> list[str]:
+    """What each cell shows, numbers aside: times and the last digits are those of a machine, as is in how many pieces
+    a cell's text arrives."""
     told = [
-        [output.get("text") or output.data["text/plain"] for output in cell.outputs]
+        "".join(output.get("text") or output.data["text/plain"] for output in cell.outputs)
         for cell in notebooks.code_cells(made)
     ]
-    return [[re.sub(r"[\d.]+(e[+-]\d+)?| +|0x[0-9a-f]+", "", text) for text in texts] for texts in told]
+    return [re.sub(r"-?[\d.]+(e[+-]\d+)?| +|0x[0-9a-f]+", "", text) for text in told]
 
 
 @each

@@ -65,7 +65,12 @@ def run(made: NotebookNode, folder: Path) -> NotebookNode:
     paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     client = NotebookClient(
-        made, timeout=CELL, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, record_timing=False
+        made,
+        timeout=CELL,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        coalesce_streams=True,  # in how many pieces a cell's text arrives is a matter of chance
     )
     client.extra_arguments = ["--log-level=ERROR"]
     return client.execute(env=environment)
