@@ -70,7 +70,7 @@ def test_pool_shows_every_written_slot_in_its_owners_colour(engine: Engine) -> N
         assert len(filled(picture, draw.colour(span))) == tokens + 1  # and one in the legend
     shown = texts(picture)
     assert shown.count("held 3x") == 2  # the prompt's two blocks: parent and two children
-    assert {"->", "29", "*", "span 0"} <= set(shown)
+    assert {"->", "29", "b*c", "span 0"} <= set(shown)
     assert {str(block) for block in range(12)} <= set(shown)
 
 
