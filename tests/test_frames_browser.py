@@ -75,10 +75,10 @@ def test_a_stepper_in_a_page_steps(host: Callable[[Trace], str], opened: Any, bo
     frame.locator(".stepper").press("ArrowRight")
     assert count.inner_text().startswith("2 / ")
     frame.locator(".stepper").press("]")
-    assert "forks at position 58 into 8" in frame.locator(".said").inner_text()
+    assert re.search(r"forks at position \d+ into 8", frame.locator(".said").inner_text())
     frame.locator(".stepper").press("End")
     at, of = map(int, count.inner_text().split(" / "))
-    assert at == of > 60
+    assert at == of > 30
     assert frame.locator(".graph .join").count() > 0
     frame.locator("input[type=range]").fill("7")
     assert count.inner_text().startswith("7 / ")

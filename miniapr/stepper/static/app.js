@@ -29,7 +29,7 @@ class App {
     this.root = html("div", { class: "stepper", tabindex: "0", role: "application", "aria-label": "Stepper: arrow keys go from step to step" });
     this.said = html("p", { class: "said", role: "status", "aria-live": "polite" });
     if (controls) this.root.append(this.bar());
-    this.root.append(this.said, legend(), (this.words = html("p", { class: "legend" })), (this.body = html("div", { class: "runs" })));
+    this.root.append(this.said, legend(), (this.body = html("div", { class: "runs" })), (this.words = html("p", { class: "legend" })));
     element.append(this.root);
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.watch = new ResizeObserver(() => this.later());
