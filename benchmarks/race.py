@@ -47,7 +47,7 @@ def pooled(files: Iterable[Path]) -> dict[str, Any]:
         told = json.loads(file.read_text())
         name = f"{told['task']} by {told['model']}, {told['budget']['tokens']} tokens"
         empty: dict[str, Any] = {"seeds": [], "temperature": told["temperature"], "left_out": {}, "rows": {}}
-        group = groups.setdefault(name, {**empty, "when": machine.now()})
+        group = groups.setdefault(name, {**empty, **machine.now(), "cpu": machine.describe("cpp")["cpu"]})
         group["seeds"] = sorted({*group["seeds"], told["seed"]})
         group["left_out"] |= told["left_out"]
         for row in told["rows"]:
@@ -64,7 +64,7 @@ def pooled(files: Iterable[Path]) -> dict[str, Any]:
     for group in groups.values():
         for row in group["rows"].values():
             row |= {cost: row[cost] / row["problems"] for cost in COSTS}
-    return {"machine": machine.describe("cpp"), "races": groups}
+    return {"races": groups}
 
 
 def page(found: Mapping[str, Any]) -> str:
@@ -80,9 +80,7 @@ def page(found: Mapping[str, Any]) -> str:
         played = {row.partition(":")[0] for row in group["rows"]}
         if left := [method for method in group["left_out"] if method not in played]:
             parts.append(f"Not played, since the model has no role for them: {', '.join(left)}.")
-        when = group["when"]
-        parts.append(f"Put together {when['date']} UTC at commit {when['commit']}.")
-    parts.append(f"All on {found['machine']['cpu']}, one thread.")
+        parts.append(f"Put together {group['date']} UTC at commit {group['commit']}, {group['cpu']}, one thread.")
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
@@ -148,8 +146,8 @@ def write() -> Path:
 
 
 if __name__ == "__main__":
-    made = pooled(map(Path, sys.argv[1:]))
-    kept = json.loads(FIGURES.read_text())["races"] if FIGURES.exists() else {}  # races that are not made again stay
-    FIGURES.write_text(json.dumps({**made, "races": kept | made["races"]}, indent=1) + "\n")
+    kept = json.loads(FIGURES.read_text())["races"] if FIGURES.exists() else {}  # those that are not made again stay
+    made = pooled(map(Path, sys.argv[1:]))["races"]
+    FIGURES.write_text(json.dumps({"races": kept | made}, indent=1) + "\n")
     draw(json.loads(FIGURES.read_text()))
     print(write())
