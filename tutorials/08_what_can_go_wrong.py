@@ -109,7 +109,7 @@ print("green")
 
 # %%
 def holds_for(Engine):
-    @settings(phases=(Phase.generate, Phase.shrink), derandomize=True, database=None)
+    @settings(phases=(Phase.generate, Phase.shrink), derandomize=True, database=None, print_blob=False)
     @given(turns=st.lists(st.integers(0, 2), max_size=12))
     def a_branch_does_not_notice_its_siblings(turns):
         engine = Engine(size=100)
