@@ -196,3 +196,33 @@ def test_text_cannot_write_a_role() -> None:
     tokenizer = build_tokenizer()
     assert all(tokenizer.token_to_id(word) not in tokenizer.encode(f"3 {word} 4").ids for word in CONTROL.values())
     assert tokenizer.encode("3 a+b 400").ids == [3, VOCABULARY.ids["a+b"], 400]
+
+
+SMALL = Deck(Ranges(3, 1, 12, 1, 60, operators="+-*"))
+
+
+@given(seeds, st.sampled_from([1, 2, 3, 5, 9]))
+@settings(deadline=None, max_examples=60)
+def test_so_many_steps_at_a_time_as_slots_are_free_until_one_hits(rng: random.Random, free: int) -> None:
+    state = SMALL.draw(rng)
+    trace = roles.adaptive(state, Teacher(full=1.0, narrow=0.0, tries=0, free=(free,)), rng)
+    assert trace.given == roles.prompt(replace(state, free=free), "adaptive")
+    assert trace.given[2:4] == (str(free), ",")
+    forks = [text for text in trace if text.threads]
+    if free == 1:
+        assert not forks and trace.written == roles.sequential(state).written
+        return
+    named = [text.written[1:-1] for text in forks]
+    steps = list(states.steps(state))
+    assert [word for plan in named for word in plan] == steps[: sum(map(len, named))]
+    assert all(len(plan) == free for plan in named[:-1]) and 1 <= len(named[-1]) <= free
+    hits = [any("hit" in thread.written for thread in text.threads) for text in forks]
+    assert hits == [False] * (len(forks) - 1) + [True]
+    assert TASK.verify(TASK.answer(text(trace.last), state), state).correct
+
+
+def test_what_is_free_is_a_number_that_has_a_word() -> None:
+    for free in (0, 401):
+        with pytest.raises(ValueError, match="1 to 400"):
+            State((8, 7, 3), 29, free=free)
+    assert all(after.free is None for after in states.steps(State((8, 7, 3), 29, free=4)).values())

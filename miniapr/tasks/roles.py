@@ -22,13 +22,14 @@ choice is random given the prompt.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from . import states
+from .lines import ending, left, message, numbers, search
 from .states import Path, State, held_out, steps
 from .trace import Trace, Words
-from .vocabulary import HIT, MISS
+from .vocabulary import MISS
 from .words import CONTROL
 
 EOS = CONTROL["eos"]
@@ -49,6 +50,8 @@ class Teacher:
     line      of the problems that might be forked, how many are told in line to the end: by a coin that nobody sees
     forks     numbers of the largest problems that are forked; of larger ones every line is told
     shuffled  of the plans, how many name their steps in any order
+    free      what prompts of ``adaptive`` say is free, any of these: so many steps a plan names, and further ones a
+              plan after its join, until one hits; with 1 every line is told. Empty: they say nothing
     """
 
     insight: float = 0.9
@@ -62,16 +65,19 @@ class Teacher:
     line: float = 0.0
     forks: int = 4
     shuffled: float = 0.0
+    free: tuple[int, ...] = ()
 
 
 def prompt(state: State, role: str) -> Words:
-    """The words of a prompt, such as ``<bos> <chain> 8 7 3 -> 29 :``."""
-    return (CONTROL["bos"], CONTROL[role], *_numbers(state), "->", str(state.target), ":")
+    """The words of a prompt, such as ``<bos> <chain> 8 7 3 -> 29 :``, or ``<bos> <adaptive> 4 , 8 7 3 -> 29 :`` where
+    four slots are free."""
+    free = (str(state.free), ",") if state.free else ()
+    return (CONTROL["bos"], CONTROL[role], *free, *numbers(state), "->", str(state.target), ":")
 
 
 def value(state: State) -> Trace:
     """One word: sure, likely or never. Two numbers are tried first: what is written down need not be guessed."""
-    tried = _search(state)[0] if len(state.numbers) == 2 else ()
+    tried = search(state)[0] if len(state.numbers) == 2 else ()
     return Trace(prompt(state, "value"), (*tried, states.value(state), EOS))
 
 
@@ -82,7 +88,7 @@ def propose(state: State, teacher: Teacher, rng: random.Random) -> Trace:
     drawn = {word: rng.random() ** (1 / (teacher.favour if word in winning else 1.0)) for word in found}
     named = sorted(found, key=lambda word: -drawn[word])[: teacher.proposals]
     rng.shuffle(named)
-    return Trace(prompt(state, "propose"), (*(w for word in named for w in (word, *_numbers(found[word]))), EOS))
+    return Trace(prompt(state, "propose"), (*(w for word in named for w in (word, *numbers(found[word]))), EOS))
 
 
 def chain(state: State, teacher: Teacher, rng: random.Random) -> Trace:
@@ -99,7 +105,7 @@ def chained(state: State, teacher: Teacher, rng: random.Random) -> tuple[Words, 
             winning = []
         word = rng.choice(winning or list(found))
         state = found[word]
-        words += [word, *_numbers(state)]
+        words += [word, *numbers(state)]
         path.append(word)
     won = tuple(path) if state.numbers[0] == state.target else None
     return (*words, *ending(won)), won
@@ -107,16 +113,16 @@ def chained(state: State, teacher: Teacher, rng: random.Random) -> tuple[Words, 
 
 def sequential(state: State) -> Trace:
     """Line after line, depth first, until one hits."""
-    words, path = _search(state)
+    words, path = search(state)
     return Trace(prompt(state, "sequential"), (*words, *ending(path), EOS))
 
 
 def child(state: State, step: str) -> Trace:
     """One line, in a context of its own. Its answer is the message to the parent."""
     after = steps(state)[step]
-    words, path = _search(after)
+    words, path = search(after)
     last = ending(None if path is None else (step, *path))
-    return Trace((*prompt(state, "child"), step), (*_numbers(after), ":", *words, *last, EOS))
+    return Trace((*prompt(state, "child"), step), (*numbers(after), ":", *words, *last, EOS))
 
 
 def parent(state: State, teacher: Teacher, rng: random.Random) -> Trace:
@@ -136,8 +142,10 @@ def parent(state: State, teacher: Teacher, rng: random.Random) -> Trace:
 
 def adaptive(state: State, teacher: Teacher, rng: random.Random) -> Trace:
     """Try in line, then fork: nested as deep as the state has numbers to spare."""
+    if teacher.free:
+        state = replace(state, free=rng.choice(teacher.free))
     tries = IN_LINE.get(len(state.numbers)) if teacher.tries is None else teacher.tries
-    if len(state.numbers) > teacher.forks or (teacher.line and rng.random() < teacher.line):
+    if state.free == 1 or len(state.numbers) > teacher.forks or (teacher.line and rng.random() < teacher.line):
         tries = None
     return _think(Trace(prompt(state, "adaptive"), ()), state, (), tries, teacher, rng)[0]
 
@@ -158,7 +166,7 @@ def _think(
     end = CONTROL["thread_end"] if above else EOS
     found = steps(state)
     planned = list(found)[len(found) if tries is None else tries :]
-    words, path = _search(state, tries)
+    words, path = search(state, tries)
     written = (*begun.written, *words)
     if path is not None or not planned:
         return Trace(begun.given, (*written, *ending(None if path is None else (*above, *path)), end)), path
@@ -166,16 +174,30 @@ def _think(
         planned = _part(planned, rng.randint(1, len(planned)), rng)
     if teacher.shuffled and rng.random() < teacher.shuffled:
         rng.shuffle(planned)
+    return _fork(replace(begun, written=written), state, above, planned, teacher, rng)
+
+
+def _fork(
+    begun: Trace, state: State, above: Path, planned: Sequence[str], teacher: Teacher, rng: random.Random
+) -> tuple[Trace, Path | None]:
+    """Go on with a plan of as many steps as slots are free, a thread each; after the join the answer, or a plan of
+    further steps if none has hit. Gives what ``_think`` gives."""
+    found, now, later = steps(state), planned[: state.free], planned[state.free or len(planned) :]
     threads, won = [], []
-    for word in _kept(planned, found, teacher, rng):
-        seed = Trace((CONTROL["thread"], word), _left(found[word]))
+    for word in _kept(now, found, teacher, rng):
+        seed = Trace((CONTROL["thread"], word), left(found[word]))
         thread, below = _think(seed, found[word], (word,), IN_LINE.get(len(found[word].numbers)), teacher, rng)
         threads.append(thread)
         won += [(word, *below)] if below is not None else []
     path = rng.choice(won) if won else None
-    plan = (CONTROL["plan"], *planned, CONTROL["plan_end"])
-    answer = (MISS,) if path is None else (*above, *path)
-    return Trace(begun.given, (*written, *plan), tuple(threads), Trace((CONTROL["join"],), (*answer, end))), path
+    then = Trace((CONTROL["join"],), ())
+    if path is None and later:
+        then, path = _fork(then, state, above, later, teacher, rng)
+    else:
+        answer = (MISS,) if path is None else (*above, *path)
+        then = replace(then, written=(*answer, CONTROL["thread_end"] if above else EOS))
+    plan = (CONTROL["plan"], *now, CONTROL["plan_end"])
+    return Trace(begun.given, (*begun.written, *plan), tuple(threads), then), path
 
 
 def _kept(planned: Sequence[str], found: dict[str, State], teacher: Teacher, rng: random.Random) -> list[str]:
@@ -191,45 +213,6 @@ def _kept(planned: Sequence[str], found: dict[str, State], teacher: Teacher, rng
     # The second winner stays often: to choose between two is learned last.
     told = rng.sample(winners, min(len(winners), rng.choice((1, 1, 2)) if small else 1)) + others
     return [word for word in may if word in told]
-
-
-def _search(state: State, tries: int | None = None) -> tuple[list[str], Path | None]:
-    """Lines until one hits, at most ``tries``, without the verdict; the numbers of the state are already there."""
-    if len(state.numbers) == 1:
-        return [], () if state.numbers[0] == state.target else None
-    found = steps(state)
-    return lines(found, list(found)[:tries])
-
-
-def lines(found: dict[str, State], tried: Iterable[str]) -> tuple[list[str], Path | None]:
-    """A line for each step tried, until one hits; and the path of that one."""
-    words: list[str] = []
-    for step in tried:
-        more, path = _search(found[step])
-        words += [step, *_left(found[step]), *more]
-        if path is not None:
-            return words, (step, *path)
-        words += [] if len(found[step].numbers) == 1 else [MISS]
-    return words, None
-
-
-def message(answer: Sequence[str] | None) -> Words:
-    """What a parent hears of a child: the steps that hit, or ``miss``."""
-    return (MISS,) if answer is None else (HIT, *answer)
-
-
-def ending(path: Sequence[str] | None) -> Words:
-    """How a text ends that has found a path, and one that has found none."""
-    return () if path is None else (HIT, *path)
-
-
-def _numbers(state: State) -> Words:
-    return tuple(map(str, state.numbers))
-
-
-def _left(state: State) -> Words:
-    """What a step has left: numbers, and a colon if a search among them follows."""
-    return (*_numbers(state), *((":",) if len(state.numbers) > 1 else ()))
 
 
 def _first_steps(state: State) -> set[str]:

@@ -23,11 +23,13 @@ Path = tuple[str, ...]
 class State:
     """One to four non-negative integers, and a target. Raises ValueError outside of these bounds, and for a number that
     has no token. The order counts: a problem's numbers fall, and a result stands before what was left. ``operators``:
-    of the steps; a prompt does not say it."""
+    of the steps; a prompt does not say it. ``free``: slots that are, if a prompt is to say so; of a state that a step
+    leads to nothing is said."""
 
     numbers: tuple[int, ...]
     target: int
     operators: str = OPERATORS
+    free: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.numbers) <= len(PLACES):
@@ -35,6 +37,8 @@ class State:
         for number in (*self.numbers, self.target):
             if not 0 <= number <= LIMIT:
                 raise ValueError(f"the vocabulary counts from 0 to {LIMIT}, got {number}")
+        if self.free is not None and not 1 <= self.free <= LIMIT:
+            raise ValueError(f"free slots are counted from 1 to {LIMIT}, got {self.free}")
 
     @classmethod
     def of(cls, problem: Problem, operators: str = OPERATORS) -> State:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from . import roles, states
+from . import lines, roles, states
 from .countdown import Problem, Ranges, draw, verify
 from .states import State
 from .task import Split, Verdict
@@ -71,7 +71,7 @@ class Countdown:
     def message(self, text: str, *above: str) -> str:
         """What a parent hears of a child that wrote ``text``. ``above``: steps that led to where it began."""
         path = _ending(text)
-        return " ".join(roles.message((*above, *path) if path else None))
+        return " ".join(lines.message((*above, *path) if path else None))
 
 
 def prompt_text(problem: Problem, role: str = "adaptive") -> str:

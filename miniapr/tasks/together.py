@@ -18,7 +18,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from .roles import Teacher, chained, ending, lines, prompt
+from .lines import ending, lines
+from .roles import Teacher, chained, prompt
 from .states import Path, State, steps
 from .trace import Trace, Words
 from .vocabulary import HIT, MISS

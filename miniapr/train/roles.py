@@ -118,7 +118,8 @@ class Roles:
             ranges["ranges_of_two"] = asdict(self.decks[2].ranges)
         if recipe.four or recipe.four_in_line:
             ranges["ranges_of_four"] = asdict(recipe.ranges_of_four)
-        return {"task": "countdown", **said, **ranges}
+        free = {"free": list(recipe.teacher.free)} if recipe.teacher.free else {}
+        return {"task": "countdown", **said, **ranges, **free}
 
     def __call__(self, rng: random.Random) -> Packed:
         (role,) = rng.choices(self._roles, self._shares)
