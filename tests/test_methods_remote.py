@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,7 @@ from miniapr.methods.play import play
 from miniapr.methods.table import METHODS
 from miniapr.model.bundle import Bundle
 from miniapr.players import game_of
-from miniapr.remote.answers import Chunk
+from miniapr.remote.answers import Chunk, Usage
 from miniapr.remote.client import Call, Server
 from miniapr.remote.engine import RemoteEngine
 from miniapr.remote.joins import NeedsEngine
@@ -55,6 +56,7 @@ def test_the_same_through_a_server(bundle: Bundle, remote: RemoteEngine, name: s
     assert there.answer == here.answer and there.candidates == here.candidates
     for count in ("decoded", "critical", "resent", "largest_context"):
         assert getattr(there.costs, count) == getattr(here.costs, count), count
+    assert there.costs.prefilled + there.costs.reused == there.costs.resent, "the last completion's costs too"
 
 
 def test_a_budget_holds_through_a_server(bundle: Bundle, remote: RemoteEngine) -> None:
@@ -69,6 +71,23 @@ class Hasty(Server):
     def complete(self, call: Call) -> Iterator[Chunk]:
         for _ in range(5):
             yield Chunk(ids=[7] * 20)
+
+
+class Tardy(Server):
+    """A server that says what a completion cost long after its last token."""
+
+    def complete(self, call: Call) -> Iterator[Chunk]:
+        yield Chunk(ids=[7] * call.body["max_tokens"], finish="length")
+        time.sleep(0.3)
+        yield Chunk(usage=Usage(len(call.body["prompt"]), 2))
+
+
+def test_an_outcome_has_the_costs_that_a_server_says_last(bundle: Bundle) -> None:
+    engine = RemoteEngine(Tardy("http://127.0.0.1:1/v1", "tardy"), bundle.tokenizer, 4096)
+    outcome = play(engine, METHODS["sequential"](PROBLEM, game_of(bundle).player, Budget(8)), Budget(8))
+    engine.close()
+    assert outcome is not None and outcome.costs.resent > 2
+    assert (outcome.costs.prefilled, outcome.costs.reused) == (outcome.costs.resent - 2, 2)
 
 
 @pytest.mark.parametrize("tokens", [0, 1, 39, 40, 41])

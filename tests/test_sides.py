@@ -79,7 +79,7 @@ def test_sides(run: Run, tmp_path: Path) -> None:
     assert here["agreement"] == cached["agreement"] == fresh["agreement"] == 1
     for one, two in zip(here["thoughts"], fresh["thoughts"], strict=True):
         assert one["text"] == two["text"] and one["decoded"] == two["decoded"]
-        assert two["reused"] == 0 if not two["forks"] else two["prefilled"] > one["prefilled"]
+        assert two["reused"] == 0 and (not two["forks"] or two["prefilled"] > one["prefilled"])
     assert sum(one["prefilled"] for one in stitch["thoughts"]) < sum(one["prefilled"] for one in here["thoughts"])
     assert sum(one["reused"] for one in cached["thoughts"]) > 0
 

@@ -57,7 +57,7 @@ class Branching(Spans):
             parent.children.append(child)
             parent.request.add(child)
         reused = len(view) * len(seeds)
-        parent.request.cost.reused += reused
+        self._count(parent.request, reused=reused)
         children = [{"branch": child.id, **written(child)} for child in parent.children] if self.log.on else []
         self.log.emit("forked", parent.request, parent, position=position, children=children, reused=reused)
         return list(parent.children)
@@ -91,12 +91,16 @@ class Branching(Spans):
         joined.critical = max(branch.critical for branch in branches)
         cost = {"recomputed": merge.again, "reused": len(view), "bytes_moved": 0, "keys_shifted": 0, **moved}
         joined.joined_at, joined.join_cost = merge.position + len(merge.compute), cost
-        parent.request.cost.add(**{name: n for name, n in cost.items() if name != "recomputed"})
+        self._count(parent.request, **{name: n for name, n in cost.items() if name != "recomputed"})
         if self.log.on:
             names, how = [branch.id for branch in branches], getattr(rule, "__name__", "custom")
             seconds = time.perf_counter() - begun
             self._told("joined", joined, parent=parent.id, children=names, how=how, seconds=seconds, **cost)
         return joined
+
+    def _count(self, tree: Tree, **amounts: int) -> None:
+        """What a fork or a join did with keys and values."""
+        tree.cost.add(**amounts)
 
     def _beside(self, parent: Branch) -> Branch:
         """A new branch in the parent's place, so that the parent and its branches stay as they are."""

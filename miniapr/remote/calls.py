@@ -47,6 +47,11 @@ class Calls:
             del self._open[call]
         return branch, call, what
 
+    @property
+    def under_way(self) -> bool:
+        """Whether anything can still arrive."""
+        return bool(self._open)
+
     def open_of(self, request: Tree) -> list[Call]:
         """Those that have not ended yet, wanted or not."""
         return [call for call, whose in self._open.items() if whose is request]

@@ -40,6 +40,8 @@ class RemoteEngine:
     most         tokens of one completion: a longer text is asked for in several, since servers have limits
     usages       what the server said that they cost, if it did
 
+    A request has finished when its program has ended and the server has said what it cost, or nothing for too long.
+
     Owns: its requests, its events, its calls. Never does: let one request's error end another. Whatever goes wrong in
     a program, or in what a server sends to it, ends the request that met it, after as many tries as may help
     (ServerError), and never comes out of ``step``.
@@ -65,6 +67,7 @@ class RemoteEngine:
         self.branching = TextBranching(self.kv, config, self.log, no_copy)
         self.requests: list[Request] = []
         self.usages: list[Usage] = []
+        self._silent_after: dict[Request, float] = {}  # of those whose program has ended
         self._speech = Speech(self.tokenizer, self.as_text, context, most)
         self._calls = Calls(server, concurrency)
 
@@ -91,20 +94,9 @@ class RemoteEngine:
     def wait(self, request: Request, stop: Callable[[], bool] = lambda: False) -> Any:
         while request.state == "running" and not stop():
             self.step()
-        if request.state == "finished":
-            self._hear_costs(request, stop)
         if request.error:
             raise request.error
         return request.task.value if request.task else None
-
-    def _hear_costs(self, request: Request, stop: Callable[[], bool]) -> None:
-        """They come last, if they come: a server that goes on saying nothing is not waited for."""
-        end = time.monotonic() + LINGER
-        while (calls := self._calls.open_of(request)) and not stop():
-            if time.monotonic() > end:
-                for call in calls:
-                    call.cancel()
-            self._take_next(PATIENCE)
 
     def abort(self, request: Request) -> None:
         """End a request and cut its connections; idempotent."""
@@ -122,7 +114,7 @@ class RemoteEngine:
         for do in (self._advance, self._ask):
             for request in list(self.requests):
                 self._attempt(request, do, request)
-        if self._calls.wanted and len(self.events) == mark:
+        if self._calls.under_way and len(self.events) == mark:
             self._take_next(PATIENCE)
         for _ in range(self._calls.waiting()):  # not until none is left: a server may send faster than we read
             self._take_next(0)
@@ -143,14 +135,23 @@ class RemoteEngine:
     def _advance(self, request: Request) -> None:
         assert request.task
         request.task.advance(self)
-        if request.task.finished:
+        if request.task.finished and self._heard_costs(request):
             self._end(request, "finished")
+
+    def _heard_costs(self, request: Request) -> bool:
+        """They come last, if they come: a server that goes on saying nothing is cut."""
+        end = self._silent_after.setdefault(request, time.monotonic() + LINGER)
+        calls = self._calls.open_of(request)
+        for call in calls if time.monotonic() > end else ():
+            call.cancel()
+        return not calls
 
     def _end(self, request: Request, state: str) -> None:
         if request.state != "running":
             return
         request.state = state
         self.requests.remove(request)
+        self._silent_after.pop(request, None)
         for branch in request.branches:
             self._calls.cut(branch)
         try:

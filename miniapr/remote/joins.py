@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..engine.branch import Branch
+from ..engine.branch import Branch, Tree
 from ..engine.branching import Branching
 from ..engine.joins import Join, Merge
 
@@ -33,3 +33,6 @@ class TextBranching(Branching):
 
         of_text.__name__ = name
         return super().join(parent, branches, of_text, then, keep)
+
+    def _count(self, tree: Tree, **amounts: int) -> None:
+        """Nothing: what of a text had been computed before, the server says with each completion."""
