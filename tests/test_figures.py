@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from miniapr.cli import main
-from miniapr.methods.budget import Budget
+from miniapr.methods.outcome import Costs, Outcome
 from miniapr.tasks import roles
 from miniapr.tasks.countdown import Problem, Ranges, split_of
 from miniapr.tasks.states import State
@@ -22,7 +22,7 @@ from miniapr.train.figures import Examined, drawn, figures
 from miniapr.train.roles import Recipe, Shares
 from miniapr.train.sft import train
 from miniapr.train.shares import quotient, share
-from miniapr.train.sorting_figures import sorting_figures
+from miniapr.train.sorting_figures import _row, sorting_figures
 
 SIZES = {"hidden_size": 16, "intermediate_size": 24, "layers": 1, "heads": 2}
 TINY = TrainConfig(tokens=60_000, batch_tokens=600, chunk_size=8, roles=Recipe(), **SIZES)
@@ -75,13 +75,41 @@ def test_a_model_that_knows_nothing_gets_figures_in_every_role(untrained: Path) 
 def test_a_model_that_sorts_gets_figures_by_length_and_level(tmp_path: Path) -> None:
     shares = Shares(**{role: float(role in ("sort", "merge")) for role in asdict(Shares())})
     export(train(replace(TINY, roles=Recipe(shares)), tmp_path, say=lambda _: None, stop_after=1), tmp_path, "a test")
-    report = sorting_figures(tmp_path, count=2, lengths=(8, 16), budget=Budget(tokens=30))
+    parts = sorting_figures(tmp_path, count=2, lengths=(8, 16))
+    report = {name: make() for name, make in parts.items()}
     assert list(report["8 numbers"]) == ["in line"] and list(report["16 numbers"]) == ["in line", "forked in 1"]
-    row = report["16 numbers"]["forked in 1"]
-    assert row["right"]["share"] == 0 and row["errors"] > 0 and row["tokens"] <= 30
+    assert all(row["right"]["share"] == 0 for rows in report.values() for row in rows.values())
+    parts = {"asked": lambda: {"lists": 3}}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("miniapr.train.figures.sorting_figures", lambda folder, count, split, seed: {"asked": count})
-        assert figures(tmp_path, count=3)["asked"] == 3
+        patch.setattr("miniapr.train.figures.sorting_figures", lambda *asked: parts)
+        assert figures(tmp_path, count=3)["asked"] == {"lists": 3}
+
+
+def test_what_has_no_end_is_wrong_and_counts_in_no_mean() -> None:
+    def outcome(answer: str, spent: bool, critical: int) -> Outcome:
+        return Outcome(answer, spent=spent, costs=Costs(critical=critical, decoded=60, largest_context=80))
+
+    row = _row([outcome("1 2", False, 40), outcome("2 1", False, 50), outcome("9 " * 99, True, 900)], [(2, 1)] * 3)
+    assert row["right"]["share"] == 0.3333 and row["without an end"] == 1
+    assert (row["errors"], row["critical path"], row["largest context"], row["tokens"]) == (0.5, 45, 80, 60)
+    assert _row([outcome("", True, 9)], [(2, 1)])["critical path"] is None
+
+
+def test_figures_that_were_cut_short_go_on_where_they_were(untrained: Path, tmp_path: Path) -> None:
+    def cut() -> dict[str, int]:
+        raise KeyboardInterrupt
+
+    file, made = tmp_path / "figures.json", {"one": lambda: {"n": 1}, "two": cut}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("miniapr.train.figures._by_role", lambda *asked: made)
+        with pytest.raises(KeyboardInterrupt):
+            figures(untrained, count=3, kept=file)
+        made |= {"one": cut, "two": lambda: {"n": 2}}
+        report = figures(untrained, count=3, kept=file)
+        assert (report["one"], report["two"]) == ({"n": 1}, {"n": 2})
+        assert json.loads(file.read_text()) == report == figures(untrained, count=3, kept=file)
+        with pytest.raises(ValueError, match="others than"):
+            figures(untrained, count=4, kept=file)
 
 
 def test_evaluating_a_model_gives_the_figures_of_each_split(

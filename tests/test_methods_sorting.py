@@ -12,7 +12,9 @@ from taught import Taught
 from test_methods_players import nonsense  # noqa: F401
 
 from miniapr.methods.blocks import multiverse, threadweaver
+from miniapr.methods.budget import Budget
 from miniapr.methods.calls import apr, recursive
+from miniapr.methods.play import play, play_together
 from miniapr.methods.search.graph_of_thoughts import graph_of_thoughts
 from miniapr.methods.self_consistency import self_consistency
 from miniapr.methods.sequential import sequential
@@ -41,6 +43,7 @@ def taught(levels: int = 3) -> tuple[Taught, Game]:
     return engine, game_of(engine.bundle, task="sorting", levels=levels)
 
 
+BUDGET = Budget(2000)
 CRITICAL = {0: 484, 1: 280, 2: 214, 3: 201}  # of 64 numbers, as docs/training/roles.md has them
 
 
@@ -155,3 +158,19 @@ def test_what_a_model_was_not_trained_for_is_said(nonsense: Bundle) -> None:  # 
             game.put(wrong)
     with pytest.raises(ValueError, match="0 to 3 levels"):
         game_of(nonsense, task="sorting", levels=4)
+
+
+def test_lists_sorted_together_come_to_what_each_comes_to_alone() -> None:
+    lists, counts = (
+        [numbers(count, count) for count in (20, 33, 12)],
+        ("decoded", "critical", "largest_context", "resent"),
+    )
+    engine, game = taught()
+    together = play_together(engine, [multiverse(some, game.player, BUDGET) for some in lists], BUDGET)
+    for some, outcome in zip(lists, together, strict=True):
+        alone, other = taught()
+        single = play(alone, multiverse(some, other.player, BUDGET), BUDGET)
+        assert single is not None and outcome.answer == single.answer == Sorting().solve(some)
+        assert [thought.text for thought in outcome.tree] == [thought.text for thought in single.tree]
+        assert [getattr(outcome.costs, count) for count in counts] == [getattr(single.costs, count) for count in counts]
+    assert play_together(engine, [multiverse(lists[0], game.player, BUDGET)], BUDGET, lambda: True) == []

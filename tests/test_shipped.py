@@ -40,7 +40,7 @@ def test_the_model_with_roles_does_on_a_few_problems_what_its_figures_say_of_man
 
 
 def test_the_model_that_sorts_does_on_a_few_lists_what_its_figures_say_of_many() -> None:
-    found = sorting_figures(SHIPPED / "sorting", 16, seed=5, lengths=(16,))["16 numbers"]
+    found = sorting_figures(SHIPPED / "sorting", 16, seed=5, lengths=(16,))["16 numbers"]()
     for how in ("in line", "forked in 1"):
         assert found[how]["errors"] < 1, how
     assert found["forked in 1"]["critical path"] < 0.85 * found["in line"]["critical path"]

@@ -136,6 +136,14 @@ def test_a_model_with_voices_is_written_and_read_and_hugging_face_refuses_its_na
         transformers.AutoConfig.from_pretrained(tmp_path)
 
 
+def test_without_its_voices_a_model_is_an_ordinary_one_that_says_the_same(tmp_path: Path) -> None:
+    model = small_model(interleaved=False, voices=2)
+    save(model, tmp_path, voices=False)
+    again = load(tmp_path, torch.float64, pack=False)
+    assert again.config.voices == 0 and again.config.to_dict()["model_type"] == "llama"
+    assert distance(said(again, None), said(model, [0] * 7)) == 0
+
+
 def test_a_model_without_voices_is_written_as_ever() -> None:
     config = small_model().config
     assert "voices" not in config.to_dict() and ModelConfig.from_dict(config.to_dict()) == config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -41,18 +41,17 @@ class _Seen:
 
 class Meter:
     """Counts from events what the engine has no counter for: the tree, the largest context, the blocks in use, and
-    what a client without an engine would have sent. All of one request, the only one on its engine."""
+    what a client without an engine would have sent. All of one request; blocks are those of the whole engine."""
 
     def __init__(self) -> None:
         self.branches: dict[int, _Seen] = {}
         self.largest_context = self.most_blocks = self.resent = 0
 
-    def read(self, events: Iterable[Event]) -> None:
-        for event in events:
-            if event.kind == "step":
-                self.most_blocks = max(self.most_blocks, event.data["used"])
-            elif event.branch is not None:
-                self._of_branch(event, self.branches.setdefault(event.branch, _Seen()))
+    def read(self, event: Event) -> None:
+        if event.kind == "step":
+            self.most_blocks = max(self.most_blocks, event.data["used"])
+        elif event.branch is not None:
+            self._of_branch(event, self.branches.setdefault(event.branch, _Seen()))
 
     def _of_branch(self, event: Event, seen: _Seen) -> None:
         data = event.data
@@ -97,19 +96,47 @@ def play(engine: Runs, program: Program, budget: Budget, stop: Callable[[], bool
 
     Raises what the method raises; the engine is left without it in either case.
     """
-    meter = Meter()
-    request = engine.submit(program, budget.limits)
+    outcomes = play_together(engine, [program], budget, stop)
+    return outcomes[0] if outcomes else None
+
+
+def play_together(
+    engine: Runs, programs: Sequence[Program], budget: Budget, stop: Callable[[], bool] = lambda: False
+) -> list[Outcome]:
+    """The same for several, each with this budget, in the same steps; none if ``stop`` said so.
+
+    What a step is to one of them it is to all: passes that were computed for one count once for each that had a part in
+    them, with their seconds, and the blocks are those of all. Tokens are each method's own, but for those that it need
+    not compute since another has (``reused``).
+    """
+    requests = [engine.submit(program, budget.limits) for program in programs]
+    meters = {request.id: Meter() for request in requests}
     try:
-        while request.state == "running" and not stop():
-            meter.read(engine.step())
+        while any(request.state == "running" for request in requests) and not stop():
+            for event in engine.step():
+                _read(event, meters)
     finally:
-        finished = request.state == "finished"
-        engine.abort(request)  # of one that has ended: nothing
-    if request.error:
-        raise request.error
-    if not finished or not request.task:
-        return None
-    outcome, cost = request.task.value, request.cost
+        finished = all(request.state == "finished" for request in requests)
+        for request in requests:
+            engine.abort(request)  # of one that has ended: nothing
+    for request in requests:
+        if request.error:
+            raise request.error
+    return [_outcome(request, meters[request.id], engine.tokenizer) for request in requests] if finished else []
+
+
+def _read(event: Event, meters: Mapping[int, Meter]) -> None:
+    """An event of a request is its own; of none, everybody's."""
+    if event.request is None:
+        for meter in meters.values():
+            meter.read(event)
+    elif event.request in meters:
+        meters[event.request].read(event)
+
+
+def _outcome(request: Request, meter: Meter, tokenizer: Tokenizer) -> Outcome:
+    """What a method has come to that has ended."""
+    outcome, cost = request.task.value if request.task else None, request.cost
     if not isinstance(outcome, Outcome):
         raise ValueError(f"a method ends with an Outcome, this one with {type(outcome).__name__}")
     costs = Costs(
@@ -124,4 +151,4 @@ def play(engine: Runs, program: Program, budget: Budget, stop: Callable[[], bool
         passes=cost.steps,
         seconds=cost.seconds,
     )
-    return replace(outcome, costs=costs, tree=meter.tree(engine.tokenizer))
+    return replace(outcome, costs=costs, tree=meter.tree(tokenizer))

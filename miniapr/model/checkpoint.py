@@ -29,9 +29,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 HEAD = "lm_head.weight"
 
 
-def save(model: Decoder, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+def save(model: Decoder, folder: str | Path, dtype: torch.dtype | None = None, voices: bool = True) -> None:
     """Write config.json and model.safetensors, from which Hugging Face's classes compute the same (but for a model with
-    voices, which they refuse). ``dtype`` rounds the weights (float16 halves the file).
+    voices, which they refuse: without its ``voices`` it is an ordinary one, the same where nothing is said in one).
+    ``dtype`` rounds the weights (float16 halves the file).
 
     What was there stays until all is written. Raises ValueError for GPT-2, whose files have other names, for numbers
     that are not finite in that type, and for a folder that cannot be written.
@@ -42,6 +43,9 @@ def save(model: Decoder, folder: str | Path, dtype: torch.dtype | None = None) -
     state = model.state_dict()
     if config.tie_word_embeddings:
         del state[HEAD]
+    if not voices:
+        config = replace(config, voices=0)
+        state = {name: tensor for name, tensor in state.items() if not name.endswith(".voices")}
     tensors = {
         name: _finite(families.half_split(config, name, tensor.detach()).to("cpu", dtype), name).contiguous().clone()
         for name, tensor in state.items()

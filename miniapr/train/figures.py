@@ -10,7 +10,7 @@ import argparse
 import json
 import random
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,14 +175,36 @@ def drawn(count: int, split: Split, seed: int, ranges: Ranges) -> list[State]:
     raise ValueError(f"found {len(found)} distinct problems of split {split} in {ranges}, not {count}")
 
 
+Parts = Mapping[str, Callable[[], dict[str, Any]]]
+
+
 def figures(
-    folder: Path, count: int = 300, split: Split = "pairs", seed: int = 0, longest: int = 400
+    folder: Path,
+    count: int = 300,
+    split: Split = "pairs",
+    seed: int = 0,
+    longest: int = 400,
+    kept: Path | None = None,
 ) -> dict[str, Any]:
     """The figures of every role that the model has, on the same problems of the ranges that it was trained on; no text
-    gets longer than ``longest`` tokens. Raises ValueError for a folder that does not say them."""
+    gets longer than ``longest`` tokens. ``kept``: a file that has what is made so far, after each part; what is there
+    is not made again. Raises ValueError for a folder that does not say roles and ranges, and for a file of others."""
+    about: dict[str, Any] = {"split": split, "seed": seed, "problems": count}
+    report = read_json(kept) if kept and kept.exists() else dict(about)
+    if any(report.get(name) != value for name, value in about.items()):
+        raise ValueError(f"{kept} has figures of others than {about}")
+    sorts = read_json(folder / "miniapr.json").get("task") == "sorting"
+    parts = sorting_figures(folder, count, split, seed) if sorts else _by_role(folder, count, split, seed, longest)
+    for name, make in parts.items():
+        if name not in report:
+            report[name] = make()
+            if kept:
+                kept.write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def _by_role(folder: Path, count: int, split: Split, seed: int, longest: int) -> Parts:
     said = read_json(folder / "miniapr.json")
-    if said.get("task") == "sorting":
-        return {"split": split, "seed": seed, "problems": count} | sorting_figures(folder, count, split, seed)
     try:
         known, ranges = set(said["roles"]), Ranges(**said["ranges"])
         four = Ranges(**said["ranges_of_four"]) if "ranges_of_four" in said else None
@@ -199,8 +221,7 @@ def figures(
     if four:
         parts["spawn, 4 numbers"] = ({"child", "parent"}, lambda: model.spawn(drawn(count, split, seed, four)))
         parts["chain, 4 numbers"] = ({"chain"}, lambda: model.chain(drawn(count, split, seed, four)))
-    report = {name: make() for name, (needs, make) in parts.items() if needs <= known}
-    return {"split": split, "seed": seed, "problems": count} | report
+    return {name: make for name, (needs, make) in parts.items() if needs <= known}
 
 
 def main() -> None:
@@ -210,8 +231,9 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=300)
     parser.add_argument("--split", choices=("pairs", "sets"), default="pairs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="write them here, part by part; what is there is not made again")
     args = parser.parse_args()
-    print(json.dumps(figures(args.folder, args.problems, args.split, args.seed), indent=1))
+    print(json.dumps(figures(args.folder, args.problems, args.split, args.seed, kept=args.out), indent=1))
 
 
 if __name__ == "__main__":

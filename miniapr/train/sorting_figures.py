@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..engine.engine import Engine
 from ..methods.budget import Budget
+from ..methods.outcome import Outcome
+from ..methods.play import play_together
 from ..methods.table import METHODS
 from ..model.bundle import Bundle, load
 from ..players.sorting import sorting_by_halves
-from ..tasks.sorting import LEAF, MOST, Numbers, Sorting
+from ..tasks.sorting import LEAF, MOST, Numbers, Sorting, sort
 from ..tasks.task import Split
 from .shares import quotient, share
 
 LENGTHS = (LEAF, 2 * LEAF, 4 * LEAF, MOST)
-BUDGET = Budget(tokens=4000)  # the teacher needs 1,500 at most
 AT_ONCE = 32  # lists in the engine
 
 
@@ -32,47 +34,47 @@ def sorting_figures(
     split: Split = "pairs",
     seed: int = 0,
     lengths: Sequence[int] = LENGTHS,
-    budget: Budget = BUDGET,
-) -> dict[str, Any]:
-    """The report of the model in ``folder`` on ``count`` lists of each length."""
+) -> dict[str, Callable[[], dict[str, Any]]]:
+    """The figures of the model in ``folder`` on ``count`` lists of each length: what makes them, by their names."""
     bundle, rng = load(folder), random.Random(f"{split} {seed}")
-    report: dict[str, Any] = {}
-    for length in lengths:
-        lists = [Sorting(length, length).draw(rng, split) for _ in range(count)]
-        in_line = _sorted(bundle, lists, 0, budget)
-        report[f"{length} numbers"] = {"in line": _row(in_line)} | {
-            f"forked in {levels}": _row(found := _sorted(bundle, lists, levels, budget))
-            | {"by that in line": quotient(_critical(found), _critical(in_line))}
-            for levels in range(1, 4)
-            if LEAF << levels <= length
-        }
+    drawn = {length: [Sorting(length, length).draw(rng, split) for _ in range(count)] for length in lengths}
+    return {f"{length} numbers": partial(_by_level, bundle, lists) for length, lists in drawn.items()}
+
+
+def _by_level(bundle: Bundle, lists: Sequence[Numbers]) -> dict[str, Any]:
+    in_line = _sorted(bundle, lists, 0)
+    report = {"in line": _row(in_line, lists)}
+    for levels in range(1, 4):
+        if LEAF << levels <= len(lists[0]):
+            found = _sorted(bundle, lists, levels)
+            both = [(one, other) for one, other in zip(found, in_line, strict=True) if not (one.spent or other.spent)]
+            paths = [[outcome.costs.critical for outcome in those] for those in zip(*both, strict=True)] or [[], []]
+            report[f"forked in {levels}"] = _row(found, lists) | {"by that in line": quotient(*paths)}
     return report
 
 
-def _sorted(bundle: Bundle, lists: Sequence[Numbers], levels: int, budget: Budget) -> list[tuple[int, int, int]]:
-    """Of each list: errors, critical path, tokens in all."""
-    player = sorting_by_halves(bundle, levels=levels).player
+def _sorted(bundle: Bundle, lists: Sequence[Numbers], levels: int) -> list[Outcome]:
+    """Within twice what the teacher writes: what is longer has no end."""
+    player, budget = sorting_by_halves(bundle, levels=levels).player, Budget(2 * sort(lists[0], levels).total)
     method = METHODS["multiverse" if levels else "sequential"]
-    engine = Engine(bundle.model, bundle.tokenizer, num_blocks=2048, record=False)
-    found = []
+    engine = Engine(bundle.model, bundle.tokenizer, num_blocks=2048)
+    found: list[Outcome] = []
     for begin in range(0, len(lists), AT_ONCE):
         some = lists[begin : begin + AT_ONCE]
-        requests = [engine.submit(method(numbers, player, budget), budget.limits) for numbers in some]
-        for numbers, request in zip(some, requests, strict=True):
-            errors = Sorting().errors(engine.wait(request).answer, numbers)
-            found.append((errors, max(branch.critical for branch in request.branches), request.cost.decoded))
+        found += play_together(engine, [method(numbers, player, budget) for numbers in some], budget)
     return found
 
 
-def _critical(found: Sequence[tuple[int, int, int]]) -> list[int]:
-    return [critical for _, critical, _ in found]
-
-
-def _row(found: Sequence[tuple[int, int, int]]) -> dict[str, Any]:
-    errors, critical, decoded = zip(*found, strict=True)
-    return {
-        "right": share([not error for error in errors]),
-        "errors": round(statistics.mean(errors), 2),
-        "critical path": round(statistics.mean(critical), 1),
-        "tokens": round(statistics.mean(decoded), 1),
+def _row(found: Sequence[Outcome], lists: Sequence[Numbers]) -> dict[str, Any]:
+    """Errors and costs are means over the lists that came to an end; ``right`` is of all."""
+    errors = [Sorting().errors(outcome.answer, numbers) for outcome, numbers in zip(found, lists, strict=True)]
+    ended = [(wrong, outcome.costs) for wrong, outcome in zip(errors, found, strict=True) if not outcome.spent]
+    means = {
+        "errors": [wrong for wrong, _ in ended],
+        "critical path": [costs.critical for _, costs in ended],
+        "largest context": [costs.largest_context for _, costs in ended],
+        "tokens": [costs.decoded for _, costs in ended],
+    }
+    return {"right": share([not wrong for wrong in errors]), "without an end": len(found) - len(ended)} | {
+        name: round(statistics.mean(values), 2) if values else None for name, values in means.items()
     }
