@@ -6,17 +6,23 @@ from .arms import Reinforced
 from .examine import Sampled
 from .experiment import Aim, Experiment
 from .report import Report
-from .starts import COIN
+from .starts import COIN, LEAN
 
 # The teacher's critical path in line and forked is 44.8 and 24.9 tokens for hard problems, 6.6 and 10.9 for easy ones
 # (means of 1,500). So a fork saves 0.44 of what is usual or loses 0.65 of it, and with two easy problems to three hard
 # ones the two pulls weigh alike. But of the problem's own line it saves 0.07 of a hard one in the mean, as a quarter is
 # solved in 14 tokens: ``relative`` pulls in line, though forks would nearly halve what is waited for.
 MIXED = {"counts": (2, 2, 3, 3, 3), "prompts": 12}
+USUAL = {"reward": "relative-usual", **MIXED}
 
 
-def shorter(report: Report, arm: str) -> float:
-    return 1 - report.mean(arm, "hard", "critical") / report.mean("coin", "hard", "critical")
+def shorter(report: Report, arm: str, begun: str = "coin") -> float:
+    return 1 - report.mean(arm, "hard", "critical") / report.mean(begun, "hard", "critical")
+
+
+def apart(report: Report, arm: str) -> float:
+    """Hard problems forked, minus easy ones."""
+    return report.mean(arm, "hard", "forked") - report.mean(arm, "easy", "forked")
 
 
 GATE = Experiment(
@@ -25,14 +31,18 @@ GATE = Experiment(
     "but only where the answer is right. A reward for correct answers alone is said to let forks die out where serial "
     "thinking is the more accurate (Parallel-R1, arXiv 2509.07980). P relative to the serial length makes a fork cost "
     "where it does not pay: it should tell easy problems from hard ones, be it the problem's own length (`relative`) "
-    "or what is usual for its like (`usual`).",
+    "or what is usual for its like (`usual`); from a model that forks both kinds alike, or from one that forks hard "
+    "problems somewhat more often than easy ones (`lean`: 60 and 40 %).",
     (
         COIN,
         Reinforced("correct", {"reward": "correct", **MIXED}, COIN),
         Reinforced("ratio", {"reward": "ratio", **MIXED}, COIN),
         Reinforced("relative", {"reward": "relative", **MIXED}, COIN),
-        Reinforced("usual", {"reward": "relative-usual", **MIXED}, COIN),
-        Reinforced("usual-long", {"reward": "relative-usual", **MIXED, "steps": 120}, COIN),
+        Reinforced("usual", USUAL, COIN),
+        Reinforced("usual-long", {**USUAL, "steps": 120}, COIN),
+        LEAN,
+        Reinforced("lean-ratio", {"reward": "ratio", **MIXED}, LEAN),
+        Reinforced("lean-usual", USUAL, LEAN),
     ),
     Sampled(),
     (
@@ -47,7 +57,7 @@ GATE = Experiment(
         Aim("relative: their critical path, shorter by", lambda r: shorter(r, "relative"), 0.18),
         Aim(
             "relative: hard problems forked, minus easy ones",
-            lambda r: r.mean("relative", "hard", "forked") - r.mean("relative", "easy", "forked"),
+            lambda r: apart(r, "relative"),
             0.2,
         ),
         Aim(
@@ -59,14 +69,24 @@ GATE = Experiment(
         Aim("usual: their critical path, shorter by", lambda r: shorter(r, "usual"), 0.18),
         Aim(
             "usual: hard problems forked, minus easy ones",
-            lambda r: r.mean("usual", "hard", "forked") - r.mean("usual", "easy", "forked"),
+            lambda r: apart(r, "usual"),
             0.2,
         ),
         Aim(
             "usual, three times as long: hard problems forked, minus easy ones",
-            lambda r: r.mean("usual-long", "hard", "forked") - r.mean("usual-long", "easy", "forked"),
+            lambda r: apart(r, "usual-long"),
             0.2,
         ),
+        Aim(
+            "a coin that leans: hard problems forked under usual", lambda r: r.mean("lean-usual", "hard", "forked"), 0.8
+        ),
+        Aim("a coin that leans: hard problems forked, minus easy ones", lambda r: apart(r, "lean-usual"), 0.4),
+        Aim(
+            "a coin that leans: easy problems forked: under the ratio, minus under usual",
+            lambda r: r.mean("lean-ratio", "easy", "forked") - r.mean("lean-usual", "easy", "forked"),
+            0.2,
+        ),
+        Aim("a coin that leans: critical path, shorter by", lambda r: shorter(r, "lean-usual", "lean"), 0.18),
         Aim(
             "correct: hard problems forked, before minus after",
             lambda r: r.mean("coin", "hard", "forked") - r.mean("correct", "hard", "forked"),

@@ -48,6 +48,7 @@ class Teacher:
     partial   of the parents, how many hear of a random part of the children only, in any order
     tries     lines of a problem before its plan (never of a thread's); None: as ``IN_LINE`` has it
     line      of the problems that might be forked, how many are told in line to the end: by a coin that nobody sees
+    lean      how much larger that share is with two numbers, and how much smaller with more
     forks     numbers of the largest problems that are forked; of larger ones every line is told
     shuffled  of the plans, how many name their steps in any order
     free      what prompts of ``adaptive`` say is free, any of these: so many steps a plan names, and further ones a
@@ -63,6 +64,7 @@ class Teacher:
     partial: float = 0.5
     tries: int | None = None
     line: float = 0.0
+    lean: float = 0.0
     forks: int = 4
     shuffled: float = 0.0
     free: tuple[int, ...] = ()
@@ -145,7 +147,8 @@ def adaptive(state: State, teacher: Teacher, rng: random.Random) -> Trace:
     if teacher.free:
         state = replace(state, free=rng.choice(teacher.free))
     tries = IN_LINE.get(len(state.numbers)) if teacher.tries is None else teacher.tries
-    if state.free == 1 or len(state.numbers) > teacher.forks or (teacher.line and rng.random() < teacher.line):
+    line = teacher.line + (teacher.lean if len(state.numbers) == 2 else -teacher.lean)
+    if state.free == 1 or len(state.numbers) > teacher.forks or (line and rng.random() < line):
         tries = None
     return _think(Trace(prompt(state, "adaptive"), ()), state, (), tries, teacher, rng)[0]
 
