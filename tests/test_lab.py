@@ -26,6 +26,7 @@ from miniapr.model.bundle import Bundle
 from miniapr.tasks.countdown import verify
 from miniapr.train.practice import Practice, practice
 from miniapr.train.rewards import read_reward
+from miniapr.train.saved import difference
 
 TINY = dataclasses.replace(
     starts.SMALL, hidden_size=16, intermediate_size=24, layers=1, heads=2, batch_tokens=600, chunk_size=32
@@ -97,6 +98,31 @@ def test_an_experiment_runs_to_its_table_and_nothing_is_done_twice(
     monkeypatch.setattr(arms, "reinforce", None)  # whatever is done again fails
     monkeypatch.setattr(conduct, "load", None)
     assert conduct.conduct(TWO, tmp_path / "two", tmp_path / "starts", size, say=said.append) == report
+    other = dataclasses.replace(size, count=5)
+    with pytest.raises(ValueError, match=r"tiny-0\.json was made with count=4, this one has count=5: move it away"):
+        conduct.conduct(TWO, tmp_path / "two", tmp_path / "starts", other, say=said.append)
+    longer = dataclasses.replace(size, tokens=2000)  # elsewhere, but from the same starts
+    with pytest.raises(ValueError, match="tiny was made with tokens=1000, this one has tokens=2000"):
+        conduct.conduct(TWO, tmp_path / "else", tmp_path / "starts", longer, say=said.append)
+    changed = Reinforced("one", {**FEW, "rate": 0.1}, START)
+    with pytest.raises(ValueError, match="one-1 was made with reward=count-threads, this one has reward=correct"):
+        changed.make(1, arms.Room(tmp_path / "starts", tmp_path / "two" / "runs", size), said.append)
+    (tmp_path / "starts" / "tiny" / "checkpoint.safetensors").unlink()  # then it is a model that was given
+    assert START.make(0, arms.Room(tmp_path / "starts", tmp_path, longer), said.append)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "said"),
+    [
+        ({"a": 1, "b": {"c": (1, 2)}}, {"b": {"c": [1, 2]}, "a": 1}, None),
+        ({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}, "with b.c=2, this one has b.c=3"),
+        ({"b": {}}, {"b": {"operators": "+-"}}, "by a version that had no b.operators, this one has b.operators=+-"),
+        ({"a": 1, "old": 2}, {"a": 1}, "with old=2, this one has old=None"),
+        ({"steps": 3, "stepsize": 1}, {"steps": 4, "stepsize": 1}, None),
+    ],
+)
+def test_options_differ_by_name_and_one_that_nobody_knew_is_no_default(theirs: Any, ours: Any, said: Any) -> None:
+    assert difference(theirs, ours, but=("steps",)) == said
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

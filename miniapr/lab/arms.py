@@ -4,12 +4,13 @@ stopped."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..model.bundle import find
 from ..show.reinforce import export as export_reinforced
+from ..train import saved
 from ..train.config import TrainConfig
 from ..train.export import export
 from ..train.rl import RLConfig
@@ -86,12 +87,12 @@ class Taught:
 
     def make(self, seed: int, room: Room, say: Say) -> str:
         folder = room.starts / (f"{self.name}-{seed}" if self.seeded else self.name)
-        if not (folder / "miniapr.json").exists():
-            start = self.begin.make(seed, room, say) if self.begin else self.config.start
-            tokens = least(self.config.tokens, room.size.tokens)
-            config = replace(self.config, tokens=tokens, start=start, seed=seed if self.seeded else self.config.seed)
+        tokens = least(self.config.tokens, room.size.tokens)
+        config = replace(self.config, tokens=tokens, seed=seed if self.seeded else self.config.seed)
+        if not is_made(folder, config):
+            start = self.begin.make(seed, room, say) if self.begin else config.start
             say(f"{tokens:,} tokens of demonstrations")
-            export(teach(config, folder, say=say), folder, f"miniapr lab ({folder.name})")
+            export(teach(replace(config, start=start), folder, say=say), folder, f"miniapr lab ({folder.name})")
         return str(folder)
 
 
@@ -110,10 +111,21 @@ class Reinforced:
 
     def make(self, seed: int, room: Room, say: Say) -> str:
         folder = room.runs / f"{self.name}-{seed}"
-        if not (folder / "miniapr.json").exists():
-            config = self.config(self.begin.make(seed, room, say), seed, room.size)
+        config = self.config("", seed, room.size)
+        if not is_made(folder, config):
+            config = replace(config, start=self.begin.make(seed, room, say))
             export_reinforced(reinforce(config, folder, say=say), folder)
         return str(folder)
+
+
+def is_made(folder: Path, config: TrainConfig | RLConfig) -> bool:
+    """Whether the model is there. One without its run's checkpoint is taken as it is given. Raises ValueError if the
+    run beside it had other options, where the model that it began with may lie elsewhere."""
+    if not (folder / "miniapr.json").exists():
+        return False
+    if run := saved.read(folder):
+        saved.same_options(folder, run[1], asdict(config), but=("start",))
+    return True
 
 
 def least(own: int, most: int | None) -> int:

@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from .. import __version__
 from ..model.bundle import find, load
 from ..show.curve import draw
+from ..train.saved import difference
 from .arms import Arm, Room, Say, Size
 from .experiment import Examine, Experiment, seeds
 from .picture import picture
@@ -40,6 +41,12 @@ class Work:
     @property
     def name(self) -> str:
         return f"{self.arm.name}-{self.seed}"
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """All that makes its result what it is, but for the code. How many seeds an arm has is none of it."""
+        size = {name: value for name, value in asdict(self.room.size).items() if name != "seeds"}
+        return {"arm": asdict(self.arm), **size}  # type: ignore[call-overload]
 
 
 def conduct(
@@ -98,7 +105,7 @@ def done(work: Work, say: Say = lambda _: None) -> str:
         took = {"seconds": round(made - begun, 1), "examined in": round(time.perf_counter() - made, 1)}
         return {"found": found, **took, "curve": curve(model)}
 
-    made = once(work.out / f"{work.name}.json", make)
+    made = once(work.out / f"{work.name}.json", work.asked, make)
     return f"{work.name}: made in {made['seconds']:.0f} s, examined in {made['examined in']:.0f} s"
 
 
@@ -122,14 +129,18 @@ def results(out: Path, arm: Arm, count: int) -> list[Any]:
     return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
 
 
-def once(file: Path, make: Callable[[], Mapping[str, Any]]) -> Any:
-    """What ``make`` gives, and where it was made; from ``file`` if it has been."""
+def once(file: Path, asked: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]) -> Any:
+    """What ``make`` gives, what was asked for and where it was made; from ``file`` if it has been. Raises ValueError if
+    something else was asked for then."""
     if not file.exists():
         machine = {"machine": processor(), "torch": torch.__version__, "miniapr": __version__}
         part = file.with_suffix(".part")
-        part.write_text(json.dumps({**make(), **machine}) + "\n", encoding="utf-8")
+        part.write_text(json.dumps({**make(), **machine, "asked": asked}) + "\n", encoding="utf-8")
         part.replace(file)
-    return json.loads(file.read_text(encoding="utf-8"))
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if other := difference(found.get("asked", {}), dict(asked)):
+        raise ValueError(f"{file} was made {other}: move it away, or choose another --out")
+    return found
 
 
 def processor() -> str:

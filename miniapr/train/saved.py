@@ -85,14 +85,31 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def same_options(folder: Path, state: dict[str, Any], options: dict[str, Any], but: Collection[str] = ()) -> None:
-    """Raises ValueError if a run was made with other options than these, or its state says of none."""
-    ours = json.loads(json.dumps(options))
+    """Raises ValueError if a run was made with other options than these, or its state says of none. ``but``: these may
+    differ."""
     try:
         theirs = dict(state["config"])
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(folder, error) from error
+    if other := difference(theirs, options, but):
+        raise ValueError(f"the run in {folder} was made {other}")
+
+
+def difference(theirs: dict[str, Any], ours: dict[str, Any], but: Collection[str] = ()) -> str | None:
+    """What two sets of options first differ in, in words; None: in nothing. Where one knows an option that the other
+    does not, nobody can say that they are the same: then another version made it."""
+    theirs, ours = ({k: v for k, v in flat(given).items() if k.split(".")[0] not in but} for given in (theirs, ours))
     for name in {**theirs, **ours}:
-        if name not in but and ours.get(name) != theirs.get(name):
-            raise ValueError(
-                f"the run in {folder} was made with {name}={theirs.get(name)}, this one has {name}={ours.get(name)}"
-            )
+        if name not in theirs:
+            return f"by a version that had no {name}, this one has {name}={ours[name]}"
+        if ours.get(name) != theirs[name]:
+            return f"with {name}={theirs[name]}, this one has {name}={ours.get(name)}"
+    return None
+
+
+def flat(options: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Options by their whole names, such as ``roles.teacher.line``, as JSON has them."""
+    found: dict[str, Any] = {}
+    for name, value in json.loads(json.dumps(options)).items():
+        found |= flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+    return found
