@@ -26,6 +26,7 @@ import torch
 
 from miniapr import Bundle, Decode, Engine, Extend, Fork, Join, Release, Sampling, Settle, Start, load
 from miniapr.engine.request import Program
+from miniapr.methods.distance import apart
 from miniapr.model.checkpoint import DTYPES
 
 STITCHES = ("stitch", "stitch_contiguous")
@@ -126,11 +127,11 @@ def _distances(joined: dict[str, Any], length: int, width: int) -> Program:
     same: dict[str, list[bool]] = {how: [] for how in STITCHES}
     for _ in range(CONCLUSION):
         yield Settle(list(joined.values()))
-        logprobs = {how: branch.logits.double().log_softmax(-1) for how, branch in joined.items()}  # [V] each
-        truth = logprobs["reprefill"]
+        truth = joined["reprefill"].logits  # [V]
         for how in STITCHES:
-            kl[how].append(max(0.0, float((truth.exp() * (truth - logprobs[how])).sum())))
-            same[how].append(bool(truth.argmax() == logprobs[how].argmax()))
+            far, alike = apart(truth, joined[how].logits)
+            kl[how].append(float(far))
+            same[how].append(bool(alike))
         for branch in joined.values():
             yield Extend(branch, [int(truth.argmax())])
     return [

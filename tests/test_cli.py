@@ -55,7 +55,7 @@ def test_main_job_as_json(run: Run) -> None:
 def test_main_job_as_tables(run: Run) -> None:
     code, out, err = run("compare")
     assert code == 0 and err == "" and "\x1b" not in out
-    for words in ("8 7 3 -> 29", "tokens recomputed", "KL, next token", "sequential", "critical path", "correct"):
+    for words in ("8 7 3 -> 29", "tokens recomputed", "KL, nats a token", "sequential", "critical path", "correct"):
         assert words in out
     assert max(map(len, out.splitlines())) <= 80
 

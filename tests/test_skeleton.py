@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 from helpers import Letters, assert_nothing_held, make_engine
@@ -11,7 +13,9 @@ from miniapr.engine import operations as op
 from miniapr.engine.branch import Branch
 from miniapr.engine.engine import Engine
 from miniapr.engine.request import Program
+from miniapr.engine.sampling import Sampling
 from miniapr.methods.compare import JOINS, Comparison, compare
+from miniapr.methods.distance import distances
 from miniapr.methods.skeleton import Skeleton, read_points, skeleton
 
 END = 28  # "|"
@@ -68,10 +72,44 @@ def test_every_thread_ends_its_turn_and_every_join_is_made_from_one_state() -> N
     engine.run(compare(engine, result, planned()))
     assert list(result.joins) == list(JOINS) and not result.left_out
     assert [thread.seed for thread in result.threads] == ["|cat|so", "|dog ap|so"]
-    assert result.joins["reprefill"].kl_to_reprefill == 0
     for joined in result.joins.values():
         assert 1 <= joined.tokens <= 5
     assert_nothing_held(engine)
+
+
+def by_hand(engine: Engine, root: Branch, program: Program) -> Any:
+    """A program's operations as a person's calls; so its tree stays."""
+    value = None
+    try:
+        while True:
+            value = engine.perform(root, program.send(value))
+    except StopIteration as end:
+        return end.value
+
+
+def test_how_far_a_join_is_is_a_mean_over_what_reprefill_concluded() -> None:
+    """Against the same by hand, token by token. A join's own conclusion and the first token alone are other numbers."""
+    engine, method, result = make_engine(), planned(), Comparison()
+    engine.tokenizer = Chat()
+    conclusions = engine.run(compare(engine, result, method))
+    engine.run(distances(result, method, conclusions["reprefill"], Sampling()))
+    assert_nothing_held(engine)
+    root = engine.start(method.prompt)
+    threads = by_hand(engine, root, method.plan(root))
+    for thread in threads:
+        by_hand(engine, root, method.think(thread))
+    readers = {how: engine.join(root, threads, how, then=method.then, keep=True) for how in JOINS}
+    far: dict[str, list[float]] = {how: [] for how in JOINS}
+    for token in conclusions["reprefill"]:
+        said = {how: engine.settle(reader).logits.double().log_softmax(-1) for how, reader in readers.items()}
+        for how, reader in readers.items():
+            far[how].append(float((said["reprefill"].exp() * (said["reprefill"] - said[how])).sum()))
+            engine.extend(reader, [token])
+    for how, joined in result.joins.items():
+        assert joined.kl_to_reprefill == pytest.approx(statistics.mean(far[how]), rel=1e-3, abs=1e-9)
+    stitch = result.joins["stitch"]
+    assert result.joins["reprefill"].kl_to_reprefill == 0 and result.joins["reprefill"].top1_agrees == 1
+    assert stitch.kl_to_reprefill and abs(stitch.kl_to_reprefill - far["stitch"][0]) > 0.01 * stitch.kl_to_reprefill
 
 
 def test_what_reprefill_reads_is_an_ordinary_chat() -> None:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from torch import Tensor
-
 from ..engine.branch import Branch
 from ..engine.engine import Engine
 from ..engine.operations import All, Decode, Join, Release, Settle, Start
@@ -43,9 +41,10 @@ class Joined:
     bytes_moved        inside the pool
     keys_shifted       turned in place
     seconds            from the join to the distribution of the next token
-    kl_to_reprefill    KL(re-prefill || this), nats, of that distribution; None until both are known
     text               the conclusion, after the join token
     tokens             decoded for it, one after the other
+    kl_to_reprefill    KL(re-prefill || this), nats: mean over the tokens of re-prefill's conclusion; None: not measured
+    top1_agrees        at how many of these the likeliest token is the same, as a share
     """
 
     position: int
@@ -57,7 +56,7 @@ class Joined:
     text: str
     tokens: int
     kl_to_reprefill: float | None = None
-    top1_agrees: bool | None = None
+    top1_agrees: float | None = None
 
 
 @dataclass
@@ -139,12 +138,12 @@ def compare(
     clock: Callable[[], float] = time.perf_counter,
 ) -> Program:
     """A program that fills ``result``. The model plans and the branches think once; then every join starts
-    from the same parent and the same branches, which none of them changes."""
+    from the same parent and the same branches, which none of them changes. Gives the tokens of each conclusion."""
     root = yield Start(method.prompt, sampling or Sampling())
     try:
         branches: list[Branch] = yield from method.plan(root)
         if not branches:  # easy enough to answer at once, or a plan that cannot be followed
-            return
+            return {}
         result.fork_position = root.position
         seeds = [engine.tokenizer.decode(branch.tokens) for branch in branches]
     finally:  # also when it is interrupted
@@ -156,31 +155,29 @@ def compare(
         longest, decoded = max(branch.critical for branch in branches), root.request.cost.decoded
         result.critical_path, result.total_tokens = longest, decoded
     yield Settle(branches)  # the last tokens' KV: after this every join starts from the same state
-    logprobs: dict[str, Tensor] = {}
+    concluded: dict[str, list[int]] = {}
     for how in joins:
         try:
-            logprobs[how], result.joins[how] = yield from _conclude(root, branches, method, how, clock)
+            concluded[how], result.joins[how] = yield from _conclude(root, branches, method, how, clock)
         except ValueError as error:  # no room in the context, or keys that cannot be moved
             result.left_out[how] = str(error)
     for first in list(result.joins.values())[:1]:
         result.critical_path, result.total_tokens = longest + first.tokens, decoded + first.tokens
-    if "reprefill" in logprobs:
-        _distances(result.joins, logprobs)
+    return concluded
 
 
 def _conclude(
     root: Branch, branches: Sequence[Branch], method: Method, how: str, clock: Callable[[], float]
 ) -> Program:
-    """Join in one way beside the root, and think to the end. Gives the log-probabilities of the first token
-    and the Joined."""
+    """Join in one way beside the root, and think to the end. Gives the conclusion's tokens, and the Joined."""
     begun = clock()
     joined: Branch = yield Join(root, branches, how, then=method.then, keep=True)
     yield Settle([joined])
     seconds = clock() - begun
-    assert joined.logits is not None and joined.join_cost is not None
-    logprobs = joined.logits.double().log_softmax(-1)
+    assert joined.join_cost is not None
     mark, position, cost, before = len(joined.history), joined.joined_at, joined.join_cost, joined.critical
     yield from method.conclude(joined, how)  # which may fork and join again
+    concluded = joined.history[mark:]
     found = Joined(
         position=position,
         tokens_recomputed=cost["recomputed"],
@@ -188,21 +185,14 @@ def _conclude(
         bytes_moved=cost["bytes_moved"],
         keys_shifted=cost["keys_shifted"],
         seconds=seconds,
-        text=root.request.tokenizer.decode(joined.history[mark:]),
+        text=root.request.tokenizer.decode(concluded),
         tokens=joined.critical - before,
     )
     yield Release([joined])
-    return logprobs, found
+    return concluded, found
 
 
 def _thread(branch: Branch, seed: str) -> Thread:
     text = branch.text.removeprefix(seed).strip()
     finish = branch.completion.finish if branch.completion else "aborted"
     return Thread(branch.id, branch.born_at, seed, text, len(branch.generated), finish)
-
-
-def _distances(joins: dict[str, Joined], logprobs: dict[str, Tensor]) -> None:
-    truth = logprobs["reprefill"]
-    for how, joined in joins.items():
-        joined.kl_to_reprefill = max(0.0, float((truth.exp() * (truth - logprobs[how])).sum()))
-        joined.top1_agrees = bool(truth.argmax() == logprobs[how].argmax())

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,11 +22,12 @@ from ..engine.operations import Decode, Start
 from ..engine.request import Program
 from ..interrupt import Interrupt
 from ..methods.compare import Comparison, Joined, compare
+from ..methods.distance import TRUTH, distances
 from ..methods.skeleton import CONCLUDE, FIRST, IN_SHORT, OUTLINE, OUTLINE_TOKENS, POINT, Skeleton, read_points
 from ..model.bundle import Bundle
 from .run import STRETCHES, Options
 from .text import ROWS, console, join_columns
-from .words import TITLES, stitch_and_reprefill, turned_and_copied
+from .words import TITLES, how_far, stitch_and_reprefill, turned_and_copied
 
 WORDS = 6  # of a sentence that comes again: fewer may well be meant
 
@@ -66,14 +68,15 @@ class PromptedRun:
             raise ValueError(f"{bundle.name} has no chat template: it cannot be asked for an outline")
         self.options, self.talk = options, bundle.tokenizer
         self.method = Skeleton(question, bundle.tokenizer, options.width, options.max_tokens)
-        self.engine = Engine(
+        self._new_engine = partial(
+            Engine,
             bundle.model,
             bundle.tokenizer,
             num_blocks=options.blocks,
             block_size=options.block_size,
             backend=options.backend,
-            record=True,
         )
+        self.engine = self._new_engine(record=True)
         model = {
             "name": bundle.name,
             "parameters": bundle.model.parameter_count,
@@ -89,7 +92,11 @@ class PromptedRun:
         self.engine.kv.flush()
         self.engine.events.clear()
         answers, sampling = self.answers, self.options.sampling
-        self._drive(compare(self.engine, answers.comparison, self.method, sampling=sampling), stop)
+        concluded = self._drive(compare(self.engine, answers.comparison, self.method, sampling=sampling), stop)
+        if concluded and TRUTH in concluded:
+            engine = self._new_engine()
+            reading = distances(answers.comparison, self.method, concluded[TRUTH], sampling)
+            engine.drive(engine.submit(reading, self._limits()), stop)
         answers.points = read_points(FIRST + answers.comparison.before, self.options.width)
         if not answers.interrupted:
             begun = time.perf_counter()
@@ -109,9 +116,11 @@ class PromptedRun:
         yield Decode([root], until=self.talk.ends, max_tokens=row)
         return root
 
+    def _limits(self) -> Limits:
+        return Limits(STRETCHES * self.options.max_tokens, self.options.width)
+
     def _drive(self, program: Program, stop: Interrupt) -> Any:
-        limits = Limits(STRETCHES * self.options.max_tokens, self.options.width)
-        request = self.engine.submit(program, limits)
+        request = self.engine.submit(program, self._limits())
         value = self.engine.wait(request, stop)
         if request.state == "running":
             self.answers.interrupted = True
@@ -207,6 +216,7 @@ def _sentences(joins: dict[str, Joined]) -> list[str]:
     found = []
     if {"stitch", "reprefill"} <= joins.keys():
         found.append(stitch_and_reprefill(joins["stitch"], joins["reprefill"]))
+        found += how_far(joins["stitch"])
     if {"stitch_contiguous", "stitch_copied"} <= joins.keys():
         found.append(turned_and_copied(joins["stitch_contiguous"], joins["stitch_copied"], False))
     return found

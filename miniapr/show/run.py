@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from ..engine.branch import Limits
 from ..engine.engine import Engine
-from ..engine.operations import All, Fork, Join, Release, Settle, Start
+from ..engine.operations import Fork, Join, Release, Settle, Start
 from ..engine.request import Program, Request
 from ..engine.sampling import Sampling
 from ..methods.adaptive import adaptive
 from ..methods.compare import JOINS, ByControl, compare
+from ..methods.distance import TRUTH, branched, distances
 from ..methods.grammar import Control
 from ..model.bundle import Bundle
 from ..players import Game
@@ -65,6 +66,7 @@ class Run:
         self.options, self.problem, self._bundle = options, problem, bundle
         self.control = Control.of(bundle.tokenizer, bundle.control)
         self._prompts = {mode: game.player[mode].ask(game.put(problem)) for mode in MODES}
+        self._method = ByControl(self._prompts["adaptive"], self.control, max_tokens=options.max_tokens)
         self.engine = self._new_engine()
         parameters = bundle.model.parameter_count
         model = {
@@ -75,7 +77,7 @@ class Run:
         }
         self.report = Report(problem, game, solve(problem), model, events=self.engine.events)
 
-    def _new_engine(self) -> Engine:
+    def _new_engine(self, record: bool = True) -> Engine:
         options = self.options
         return Engine(
             self._bundle.model,
@@ -83,7 +85,7 @@ class Run:
             num_blocks=options.blocks,
             block_size=options.block_size,
             backend=options.backend,
-            record=True,
+            record=record,
         )
 
     def execute(self, stop: Stop = lambda: False, guide: Guide | None = None) -> Report:
@@ -97,22 +99,21 @@ class Run:
     def _warm_up(self, stop: Stop) -> None:
         """The first passes of a process are slow (memory, threads, kernels chosen): not part of what is
         measured, so they are made beforehand, in an engine that is thrown away."""
-        engine = self._new_engine()
+        engine = self._new_engine(record=False)
         tokens = self._prompts["adaptive"]
         request = engine.submit(_rehearsal(tokens, self.control))
         engine.drive(request, stop)  # an error here would come again, in the run itself
         engine.abort(request)
 
     def _compare(self, stop: Stop, guide: Guide | None) -> None:
-        program = compare(
-            self.engine,
-            self.report.comparison,
-            ByControl(self._prompts["adaptive"], self.control, max_tokens=self.options.max_tokens),
-            sampling=self.options.sampling,
-            clock=guide.clock if guide else time.perf_counter,
-        )
+        result, clock = self.report.comparison, guide.clock if guide else time.perf_counter
+        program = compare(self.engine, result, self._method, sampling=self.options.sampling, clock=clock)
         request = self._submit(guide.wrap(program) if guide else program)
-        self._wait(request, guide.follow(self.engine, request, stop) if guide else stop)
+        concluded = self._wait(request, guide.follow(self.engine, request, stop) if guide else stop)
+        if concluded and TRUTH in concluded:
+            reading = distances(result, self._method, concluded[TRUTH], self.options.sampling)
+            engine = self._new_engine(record=False)
+            engine.drive(engine.submit(reading, self._limits()), stop)
 
     def _sequential(self, stop: Stop) -> None:
         program = adaptive(
@@ -135,8 +136,7 @@ class Run:
         for how, title in (("stitch", "stitch"), ("reprefill", "re-prefill")):
             engine = self._new_engine()
             sampling = replace(self.options.sampling, logprobs=5)
-            method = ByControl(self._prompts["adaptive"], self.control, max_tokens=self.options.max_tokens)
-            engine.wait(engine.submit(_once(method, how, sampling), self._limits()), stop)
+            engine.wait(engine.submit(_once(self._method, how, sampling), self._limits()), stop)
             runs.append(Trace.of(engine, title))
         return runs[0] | runs[1]
 
@@ -146,22 +146,20 @@ class Run:
     def _submit(self, program: Program) -> Request:
         return self.engine.submit(program, self._limits())
 
-    def _wait(self, request: Request, stop: Stop) -> None:
-        self.engine.wait(request, stop)
+    def _wait(self, request: Request, stop: Stop) -> Any:
+        value = self.engine.wait(request, stop)
         if request.state == "running":
             self.report.interrupted = True
             self.engine.abort(request)
         self.engine.check()
+        return value
 
 
 def _once(method: ByControl, how: str, sampling: Sampling) -> Program:
     """The comparison with one join, step for step, so that its counts are those of the tables."""
-    root = yield Start(method.prompt, sampling)
-    threads = yield from method.plan(root)
-    if threads:
-        yield All([method.think(thread) for thread in threads])
-        yield Settle(threads)
-        yield Join(root, threads, how, then=method.then)
+    root, branches = yield from branched(method, sampling)
+    if branches:
+        yield Join(root, branches, how, then=method.then)
         yield from method.conclude(root, how)
 
 

@@ -156,7 +156,7 @@ def join_columns(joins: Iterable[str], width: int) -> Table:
 
 
 def _agrees(joined: Joined) -> str:
-    return "-" if joined.top1_agrees is None else "yes" if joined.top1_agrees else "no"
+    return "-" if joined.top1_agrees is None else f"{100 * joined.top1_agrees:.0f} %"
 
 
 def _kl(joined: Joined) -> str:
@@ -171,7 +171,7 @@ ROWS = {
     "bytes moved": lambda j: f"{j.bytes_moved:,}",
     "keys shifted": lambda j: f"{j.keys_shifted}",
     "ms, taken once": lambda j: f"{1000 * j.seconds:.1f}",
-    "KL, next token": _kl,
+    "KL, nats a token": _kl,
     "same top token": _agrees,
 }
 

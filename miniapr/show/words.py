@@ -19,6 +19,7 @@ def see_joins(report: Report) -> list[str]:
     sentences = []
     if {"stitch", "reprefill"} <= joins.keys():
         sentences.append(stitch_and_reprefill(joins["stitch"], joins["reprefill"]))
+        sentences += how_far(joins["stitch"])
     if {"stitch_contiguous", "stitch_copied"} <= joins.keys():
         no_room = any(event.kind == "fallback" for event in report.events)
         sentences.append(turned_and_copied(joins["stitch_contiguous"], joins["stitch_copied"], no_room))
@@ -33,6 +34,14 @@ def stitch_and_reprefill(stitch: Joined, again: Joined) -> str:
         f"Stitch recomputed {_tokens(stitch.tokens_recomputed)} and took over {stitch.tokens_reused}; re-prefill "
         f"recomputed {again.tokens_recomputed} and took over {again.tokens_reused}."
     )
+
+
+def how_far(stitch: Joined) -> list[str]:
+    """Nothing where it was not measured."""
+    if stitch.kl_to_reprefill is None or stitch.top1_agrees is None:
+        return []
+    same = f"the same likeliest token {100 * stitch.top1_agrees:.0f} % of the time"
+    return [f"Along re-prefill's conclusion, stitch is {stitch.kl_to_reprefill:.2g} nats a token from it, with {same}."]
 
 
 def turned_and_copied(turned: Joined, copied: Joined, no_room: bool) -> str:
