@@ -48,6 +48,9 @@ def taught(name: str, teacher: Teacher, begin: Taught | None = None) -> Taught:
 # Forked at once, or in line to the end.
 COIN = taught("coin", Teacher(full=1.0, narrow=0.0, tries=0, line=0.5))
 # The same, but the coin leans on the kind of problem: what tells the kinds apart is then of use to the model.
-LEAN = taught("lean", Teacher(full=1.0, narrow=0.0, tries=0, line=0.5, lean=0.1), COIN)
+LEAN, MORE = (
+    taught(name, Teacher(full=1.0, narrow=0.0, tries=0, line=0.5, lean=lean), COIN)
+    for name, lean in (("lean", 0.1), ("lean-more", 0.3))
+)
 # Always forked, into a random part of the steps.
 WIDE = taught("width", Teacher(full=1.0, narrow=1.0, tries=0), COIN)
