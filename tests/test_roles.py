@@ -146,6 +146,9 @@ def test_by_a_coin_that_the_prompt_hides_a_problem_is_forked_at_once_or_told_in_
         assert traces[True].written == (CONTROL["plan"], *states.steps(state), CONTROL["plan_end"])
         assert traces[False].written == roles.sequential(state).written
         assert all(TASK.verify(TASK.answer(text(t.last), state), state).correct for t in traces.values())
+    leaning = Teacher(full=1, narrow=0, tries=0, line=0.5, lean=0.5)
+    assert not roles.adaptive(State((12, 5), 60), leaning, rng).threads
+    assert roles.adaptive(State((8, 7, 3), 29), leaning, rng).threads
     assert text(roles.adaptive(State((12, 5), 60), Teacher(full=1, tries=0), rng).threads[2]) == (
         "<thread> a*b 60 hit a*b </thread>"
     )

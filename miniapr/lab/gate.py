@@ -56,6 +56,7 @@ GATE = Experiment(
         Reinforced("lean-usual", USUAL, LEAN),
         MORE,
         Reinforced("lean-more-usual", USUAL, MORE),
+        Reinforced("lean-more-ratio", {"reward": "ratio", **MIXED}, MORE),
     ),
     Sampled(),
     (
@@ -80,6 +81,11 @@ GATE = Experiment(
         Aim("usual, three times as long: hard minus easy", lambda r: apart(r, "usual-long"), 0.2),
         Aim("usual, twice as many problems a step: hard minus easy", lambda r: apart(r, "usual-large"), 0.2),
         *(aim for start in ("lean", "lean-more") for aim in leaning(start)),
+        Aim(
+            "from lean-more: easy problems forked: under the ratio, minus under usual",
+            lambda r: r.mean("lean-more-ratio", "easy", "forked") - r.mean("lean-more-usual", "easy", "forked"),
+            0.2,
+        ),
         Aim(
             "correct: hard problems forked, before minus after",
             lambda r: r.mean("coin", "hard", "forked") - r.mean("correct", "hard", "forked"),
