@@ -24,7 +24,7 @@ from .picture import picture
 from .report import Report
 from .tell import paragraph, table
 
-QUICK = Size(seeds=1, steps=10, tokens=500_000, count=100)
+QUICK = Size(seeds=1, steps=4, tokens=150_000, count=50)
 
 
 @dataclass(frozen=True)
