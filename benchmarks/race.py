@@ -4,7 +4,7 @@
     python -m benchmarks.race race-*.json        # pooled into benchmarks/results/race.json, and the page made
 
 Runs of one task, model and budget are pooled over their seeds, which draw other problems and other dice. A method that
-ran twice with the same seed (baselines are in every race) counts once.
+ran twice with the same seed (baselines are in every race) counts once. Rows that are not made again stay as they were.
 """
 
 from __future__ import annotations
@@ -65,6 +65,12 @@ def pooled(files: Iterable[Path]) -> dict[str, Any]:
         for row in group["rows"].values():
             row |= {cost: row[cost] / row["problems"] for cost in COSTS}
     return {"races": groups}
+
+
+def added(kept: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Races with those that were made since: a row that was made again, and what is said of all, is the new one."""
+    rows = {name: kept.get(name, {"rows": {}})["rows"] | group["rows"] for name, group in made.items()}
+    return {**kept, **{name: {**group, "rows": rows[name]} for name, group in made.items()}}
 
 
 def page(found: Mapping[str, Any]) -> str:
@@ -146,8 +152,8 @@ def write() -> Path:
 
 
 if __name__ == "__main__":
-    kept = json.loads(FIGURES.read_text())["races"] if FIGURES.exists() else {}  # those that are not made again stay
-    made = pooled(map(Path, sys.argv[1:]))["races"]
-    FIGURES.write_text(json.dumps({"races": kept | made}, indent=1) + "\n")
+    kept = json.loads(FIGURES.read_text())["races"] if FIGURES.exists() else {}
+    races = added(kept, pooled(map(Path, sys.argv[1:]))["races"])
+    FIGURES.write_text(json.dumps({"races": races}, indent=1) + "\n")
     draw(json.loads(FIGURES.read_text()))
     print(write())

@@ -397,6 +397,11 @@ def test_races_are_pooled_over_their_seeds(tmp_path):
     page = race.page(found)
     assert "| `best-of-n` | exact | 30 | 15-52 | 1 * | 6 * |" in page and "| 1 * | 7 |" in page
     assert race.pooled([*files, files[0]])["races"] == found["races"], "the same race counted twice"
+    # A method that is raced later joins the others, and whoever ran again is the later one.
+    (name,) = found["races"]
+    later = {name: {**found["races"][name], "rows": {"mcts": {"n": 1}, "best-of-n": {"n": 2}}}}
+    rows = race.added({**found["races"], "another": {"rows": {}}}, later)[name]["rows"]
+    assert rows == {**found["races"][name]["rows"], "best-of-n": {"n": 2}, "mcts": {"n": 1}}
 
 
 # What a fork buys

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from command_line import Run
 from serving import Running, serving
 from taught import Taught
 from test_methods_calls import demonstrate as demonstrate_calls
@@ -129,6 +130,14 @@ def test_calls_run_on_any_server(name: str, options: dict[str, int]) -> None:
     assert sorted(thought.text for thought in there.tree) == sorted(thought.text for thought in here.tree)
     for count in ("decoded", "critical", "resent", "largest_context"):
         assert getattr(there.costs, count) == getattr(here.costs, count), count
+
+
+def test_a_server_of_text_is_not_asked_for_control_tokens(
+    server: Running, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("miniapr.remote.connect.speaks_ids", lambda server: False)
+    code, out, err = run("think", "apr", "--model", "countdown", "--engine", server.url)
+    assert (code, out) == (2, "") and "apr follows control tokens" in err and err.count("\n") == 1
 
 
 def test_what_needs_keys_and_values_is_refused(bundle: Bundle, remote: RemoteEngine) -> None:

@@ -19,6 +19,7 @@ from miniapr.methods.grammar import Control
 from miniapr.model.bundle import Bundle
 from miniapr.remote.answers import ServerError
 from miniapr.remote.client import Server
+from miniapr.remote.connect import connect
 from miniapr.remote.engine import RemoteEngine
 from miniapr.remote.joins import NeedsEngine
 from miniapr.tasks.countdown import Problem
@@ -116,6 +117,26 @@ def test_text_prompts_where_the_vocabulary_is_unknown(server: Running, bundle: B
     assert (done.text, done.finish, len(done.tokens)) == (whole, "length", 12)
     assert engine.tokenizer.decode(root.history) == PROMPT + whole
     assert engine.usages[0].completion == root.request.cost.decoded == 12
+    engine.close()
+
+
+@pytest.mark.parametrize("until", [(), ("hit",), ("<eos>",)])
+def test_a_server_of_text_is_spoken_to_in_ids(
+    server: Running, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, until: tuple[str, ...]
+) -> None:
+    """Programs of a known vocabulary run on servers that know no ids: the tokens, and where a text ends, are the same,
+    whether what ends it is a word (``hit``), which is seen, or a control token, which is not."""
+    monkeypatch.setattr("miniapr.remote.connect.speaks_ids", lambda server: False)
+
+    def program(prompt: list[int]) -> Program:
+        root = yield op.Start(prompt)
+        (done,) = yield op.Decode([root], until=until, max_tokens=200 if until else 12)
+        return [token.id for token in done.tokens], done.text, done.finish
+
+    asked = bundle.tokenizer.ids(("<bos>", "<sequential>", *PROMPT.split()))  # what the server makes of the text
+    here = miniapr.Engine(bundle.model, bundle.tokenizer).run(program(asked))
+    engine = connect(Server(server.url, "countdown"), bundle.tokenizer)
+    assert engine.as_text and engine.run(program(bundle.tokenizer.encode(PROMPT))) == here
     engine.close()
 
 

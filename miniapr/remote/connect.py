@@ -19,7 +19,8 @@ def connect(
     concurrency: int = 16,
 ) -> RemoteEngine:
     """Ask the server what it has, and how to speak to it: in token ids if a tokenizer is given and the server takes
-    and returns ids (vLLM does, SGLang, and ``miniapr serve``), otherwise in text.
+    and returns ids (vLLM does, SGLang, and ``miniapr serve``), otherwise in text: by the tokenizer's chat template, or
+    the one that is named.
 
     Raises ServerError if it does not answer, ValueError if it does not have the model.
     """
@@ -28,9 +29,8 @@ def connect(
         raise ValueError(f"{server.url} has no model {server.model!r}; it has {', '.join(sorted(cards))[:200]}")
     told = cards.get(server.model, {}).get("max_model_len")
     context = context or (told if type(told) is int and told > 0 else 1 << 30)
-    if tokenizer is not None and speaks_ids(server):
-        return RemoteEngine(server, tokenizer, context, concurrency)
-    return RemoteEngine(server, None, context, concurrency, talk=TextTalk(template))
+    as_text = tokenizer is None or not speaks_ids(server)
+    return RemoteEngine(server, tokenizer or TextTalk(template), context, concurrency, as_text=as_text)
 
 
 def _cards(server: Server) -> dict[str, dict[str, Any]]:

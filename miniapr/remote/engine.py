@@ -33,8 +33,8 @@ LINGER = 5.0  # seconds that a server has to say what a completion cost that is 
 class RemoteEngine:
     """Runs programs on a server. ``step`` waits for something to arrive and lets the programs advance.
 
-    tokenizer    the model's own: prompts are token ids, and so are answers. None: prompts and answers are text.
-    talk         without a tokenizer: the pieces of text that programs speak in
+    tokenizer    the model's own; or pieces of text, where it is not known (None: such without turns)
+    as_text      prompts and answers are text: programs speak in ids all the same, but none sees a control token come
     context      how many tokens the model can see, where that is known
     concurrency  completions under way at the same time
     most         tokens of one completion: a longer text is asked for in several, since servers have limits
@@ -50,17 +50,17 @@ class RemoteEngine:
     def __init__(
         self,
         server: Server,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: Tokenizer | TextPieces | None = None,
         context: int = 1 << 30,
         concurrency: int = 16,
         most: int = 4096,
-        talk: TextPieces | None = None,
+        as_text: bool = False,
     ) -> None:
         for name, value in (("context", context), ("concurrency", concurrency), ("most", most)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, is {value}")
-        self.server, self.as_text = server, tokenizer is None
-        self.tokenizer = tokenizer or cast(Tokenizer, talk or TextPieces())
+        self.server, self.as_text = server, as_text or not isinstance(tokenizer, Tokenizer)
+        self.tokenizer = cast(Tokenizer, tokenizer or TextPieces())
         self.context, self.most = context, most
         self.log, self.kv = Log(), NoKeys()
         config = text_config(context, len(self.tokenizer))

@@ -13,7 +13,7 @@ from .answers import Chunk, ServerError
 
 @dataclass(frozen=True)
 class Speech:
-    """``as_text``: prompts and answers are text, since the server's own tokens are not known.
+    """``as_text``: prompts and answers are text, since the server does not speak in token ids, or they are not known.
 
     context  how many tokens the model can see
     most     tokens of one completion
@@ -39,7 +39,7 @@ class Speech:
         body |= {"min_p": sampling.min_p} if sampling.min_p else {}
         stops = list(goal.stream.stops) if goal.stream else []
         if self.as_text:
-            stops += [self.tokenizer.decode([id]) for id in sorted(goal.tokens)]
+            stops += self._unseen(goal)
             body["prompt"] = self.tokenizer.decode(branch.history)
         else:
             ends = sorted(goal.tokens)
@@ -49,7 +49,7 @@ class Speech:
     def tokens(self, chunk: Chunk) -> list[int]:
         """Raises ServerError for what this vocabulary does not have."""
         if self.as_text:
-            return self.tokenizer.encode(chunk.text)
+            return self.tokenizer.encode(chunk.text, start=False)
         if chunk.ids is None and chunk.text:
             raise ServerError(-1, "the server does not return token ids: ask it in text")
         ids, size = chunk.ids or [], len(self.tokenizer)
@@ -62,7 +62,12 @@ class Speech:
         those that were to end it, the first of them, else none."""
         if not self.as_text:
             return None
-        names = {self.tokenizer.decode([id]): id for id in sorted(goal.tokens)}
+        names = self._unseen(goal)
         if isinstance(reason, str) or (goal.stream and goal.stream.stops):
             return names.get(str(reason))
         return next(iter(names.values()), None)
+
+    def _unseen(self, goal: Goal) -> dict[str, int]:
+        """The tokens that are to end it and that a server of text does not show, by their names: control tokens. Any
+        other is seen when it comes, and was no end of its own if it never comes."""
+        return {self.tokenizer.decode([id]): id for id in sorted(goal.tokens) if id in self.tokenizer.control}

@@ -16,6 +16,11 @@ class TextPieces:
         self._pieces: list[str] = []
         self._ids: dict[str, int] = {}
 
+    @property
+    def control(self) -> range:
+        """Each may be one of the server's control tokens: nobody here knows."""
+        return range(len(self._pieces))
+
     def __len__(self) -> int:
         return 1 << 60  # there is always room for one more
 

@@ -18,7 +18,7 @@ from ..engine.request import Program
 from ..interrupt import Interrupt
 from ..methods.budget import Budget
 from ..methods.outcome import Costs, Outcome, Thought
-from ..methods.play import play
+from ..methods.play import Runs, play
 from ..methods.race import Entry, entry
 from ..model.bundle import Bundle
 from ..players import Game, game_of
@@ -61,6 +61,7 @@ def think(args: argparse.Namespace) -> int:
         bundle, game, problem, program = with_model(args, prepare)
         set_threads(args.threads, bundle)
         with engine_of(args, bundle) as engine:
+            _can_hear(engine, chosen)
             try:
                 outcome = play(engine, program, budget, interrupt)
             finally:
@@ -80,6 +81,15 @@ def _only_here(args: argparse.Namespace) -> None:
     asked = next((name for name in ("trace", "html") if getattr(args, name)), None)
     if args.engine and asked:
         raise ValueError(f"--{asked} needs the engine of this process: a server tells no events")
+
+
+def _can_hear(engine: Runs, chosen: Entry) -> None:
+    """Raises ValueError for a method that follows control tokens, on a server that gives text."""
+    if getattr(engine, "as_text", False) and "control" in chosen.method.needs:
+        raise ValueError(
+            f"{chosen.name} follows control tokens that the model writes; this server can be asked in text only, where "
+            "they are not seen"
+        )
 
 
 def _write(args: argparse.Namespace, trace: Trace) -> None:
