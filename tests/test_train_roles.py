@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from miniapr.tasks.countdown import Problem, Ranges, split_of
 from miniapr.tasks.roles import Teacher
 from miniapr.tasks.sorting import split_of as split_of_list
 from miniapr.tasks.states import Deck, State
+from miniapr.tasks.words import CONTROL
 from miniapr.train import command, seeds
 from miniapr.train.config import TrainConfig
 from miniapr.train.roles import Recipe, Roles, Shares, weights
@@ -230,3 +231,11 @@ def test_several_seeds_are_put_side_by_side_and_nothing_is_done_twice(tmp_path: 
 def test_a_plan_that_nothing_precedes_weighs_as_a_line_does_and_any_other_is_a_verdict() -> None:
     assert weights(("<plan>", "a+b", "</plan>"))[0] == weights(("a+b", "15", "3"))[0] == 1.0
     assert weights(("a+b", "15", "3", ":", "miss", "<plan>"))[-1] == 6.0
+
+
+def test_where_a_prompt_says_what_is_free_much_hangs_on_how_wide_a_plan_is() -> None:
+    plan = [CONTROL["plan"], "a+b", "b+c", CONTROL["plan_end"]]
+    assert weights(plan) == (1, 1, 1, 1) and weights(plan, free=True) == (6, 1, 1, 6)
+    text = SOURCE.text(roles.adaptive(State((8, 7, 3), 29), replace(ALL, tries=0, free=(2,)), random.Random(0)))
+    prompt, threads = text.weights[:-4], [thread.weights[:3] for thread in text.threads]
+    assert text.weights[-4:] == (6, 1, 1, 6) and not any(prompt) and {*threads} == {(0, 0, 1)}

@@ -71,10 +71,10 @@ class Teacher:
 
 
 def prompt(state: State, role: str) -> Words:
-    """The words of a prompt, such as ``<bos> <chain> 8 7 3 -> 29 :``, or ``<bos> <adaptive> 4 , 8 7 3 -> 29 :`` where
-    four slots are free."""
-    free = (str(state.free), ",") if state.free else ()
-    return (CONTROL["bos"], CONTROL[role], *free, *numbers(state), "->", str(state.target), ":")
+    """The words of a prompt, such as ``<bos> <chain> 8 7 3 -> 29 :``, or ``<bos> <adaptive> 8 7 3 -> 29 , 4 :`` where
+    four slots are free: last, so that prompts of one problem begin alike."""
+    free = (",", str(state.free)) if state.free else ()
+    return (CONTROL["bos"], CONTROL[role], *numbers(state), "->", str(state.target), *free, ":")
 
 
 def value(state: State) -> Trace:

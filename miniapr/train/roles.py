@@ -77,17 +77,21 @@ class Recipe:
                 raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
 
 
-def weights(written: Sequence[str], concludes: bool = False, chain: bool = False) -> tuple[float, ...]:
+def weights(
+    written: Sequence[str], concludes: bool = False, chain: bool = False, free: bool = False
+) -> tuple[float, ...]:
     """Loss weight of each word. The few that decide would drown among the many that copy and compute: 6 for a verdict
     and all of an answer; 3 for a step of a chain, and for one tried after a result, which is the decision that this was
     no hit; else 1. So for a plan with nothing before it: what might as well have been a line must weigh as a line does,
-    or its share is not learned."""
+    or its share is not learned. Where a prompt says what is ``free``, also 6 for what that decides: how a text begins,
+    and where a plan ends."""
     out, answer = [], concludes
     for i, word in enumerate(written):
         attempt = i >= 2 and written[i - 1].isdecimal() and written[i - 2] in LABELS
         decides = word in LABELS and (chain or attempt)
         verdict = word in VERDICTS and not (word == CONTROL["plan"] and i == 0)
-        out.append(6.0 if answer or verdict else 3.0 if decides else 1.0)
+        told = free and (i == 0 or word == CONTROL["plan_end"])
+        out.append(6.0 if answer or verdict or told else 3.0 if decides else 1.0)
         answer = answer or word == HIT
     return tuple(out)
 
@@ -152,7 +156,7 @@ class Roles:
     def text(self, trace: Trace, concludes: bool = False, chain: bool = False) -> Text:
         """The trace as tokens with weights; what the engine puts there is not learned."""
         chain = chain or bool({CONTROL["chain"], CONTROL["path"]} & {*trace.given})
-        learned = weights(trace.written, concludes, chain)
+        learned = weights(trace.written, concludes, chain, {CONTROL["adaptive"], ","} <= {*trace.given})
         return Text(
             self.vocabulary.encode((*trace.given, *trace.written)),
             (*[0.0] * len(trace.given), *learned),
