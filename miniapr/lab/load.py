@@ -12,13 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import linear_regression, median
+from statistics import linear_regression, mean, median
 from typing import Any, Protocol
 
 from ..engine.engine import Engine
 from ..engine.operations import Decode, Fork, Start
 from ..engine.request import Program, Request
-from ..methods.admission import Admission
+from ..methods.admission import Admission, rows_within
 from ..methods.budget import Budget
 from ..methods.outcome import Outcome
 from ..methods.table import METHODS
@@ -26,9 +26,10 @@ from ..players.game import Game
 
 
 class Clock(Protocol):
-    """Owns the time; ``now`` in seconds."""
+    """Owns the time, in seconds, and how many rows were computed in it."""
 
     now: float
+    rows: int
 
     def step(self, engine: Engine) -> None:
         """Have the engine make a step, and count what it takes."""
@@ -37,15 +38,17 @@ class Clock(Protocol):
 
 @dataclass
 class Measured:
-    """By a clock of this machine: on the wall, or the processor's time, which other programs do not lengthen."""
+    """By a clock of this machine: on the wall, or the processor's time, which other programs hardly lengthen."""
 
     timer: Callable[[], float] = time.perf_counter
     now: float = 0.0
+    rows: int = 0
 
     def step(self, engine: Engine) -> None:
         begun = self.timer()
-        engine.step()
+        rows = stepped(engine)
         self.now += self.timer() - begun
+        self.rows += rows
 
 
 @dataclass
@@ -55,13 +58,21 @@ class Counted:
     base: float = 1.0
     each: float = 0.03
     now: float = 0.0
+    rows: int = 0
 
     def step(self, engine: Engine) -> None:
-        self.now += self.base + self.each * rows(engine)
+        rows = stepped(engine)
+        self.now += self.base + self.each * rows
+        self.rows += rows
+
+    def slack(self, times: float) -> int:
+        """The rows with which a step takes ``times`` as long as with one."""
+        alone, two = self.base + self.each, self.base + 2 * self.each
+        return rows_within(times * alone, [(1, alone), (2, two)])
 
 
-def rows(engine: Engine) -> int:
-    """Make a step, and say how many rows it had."""
+def stepped(engine: Engine) -> int:
+    """The rows of the step that this makes."""
     return sum(event.data["rows"] for event in engine.step() if event.kind == "step")
 
 
@@ -102,9 +113,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Answer:
-    """Of one request: seconds from its arrival to its answer, tokens in all its branches, and whether it is right."""
+    """Of one request: seconds from its arrival to its answer, steps that it was in, tokens in all its branches, and
+    whether it is right."""
 
     seconds: float
+    steps: int
     tokens: int
     right: bool
 
@@ -123,14 +136,16 @@ class Slots:
 
 
 def serve(
-    engine: Engine, game: Game, policy: Policy, coming: Sequence[Arrival], clock: Clock, slots: Slots
+    engine: Engine, game: Game, policy: Policy, coming: Sequence[Arrival], clock: Clock, rows: int = 1
 ) -> list[Answer]:
-    """Have all of them answered. A request whose problem says nothing of free slots holds one."""
+    """Have all of them answered, in the order in which they end. ``rows`` of a step are slots; a request that is told
+    nothing of them holds one. Raises what a request raises."""
     player, check = game.player, game.player.check
     assert check
     player = replace(player, roles={**player.roles, "adaptive": player[policy.role]})
-    budget = Budget(admission=Admission(policy.rows, policy.cap))
-    waiting, running, answers = deque(coming), dict[Request, Arrival](), list[Answer]()
+    budget, slots = Budget(admission=Admission(policy.rows, policy.cap)), Slots(rows)
+    waiting, answers = deque(coming), list[Answer]()
+    running = dict[Request, tuple[Arrival, int]]()
     while waiting or running:
         if not running:
             clock.now = max(clock.now, waiting[0].at)
@@ -138,16 +153,16 @@ def serve(
             arrival = waiting.popleft()
             problem = policy.put(arrival.problem, slots.free)
             request = engine.submit(METHODS["multiverse"](problem, player, budget), budget.limits)
-            running[request], slots.held[request] = arrival, getattr(problem, "free", None) or 1
+            running[request], slots.held[request] = (arrival, engine.steps), getattr(problem, "free", None) or 1
         clock.step(engine)
         for request in [request for request in running if request.state != "running"]:
             if request.error:
                 raise request.error
-            arrival = running.pop(request)
+            arrival, begun = running.pop(request)
             del slots.held[request]
             assert request.task and isinstance(request.task.value, Outcome)
             right = check(arrival.problem, request.task.value.answer)
-            answers.append(Answer(clock.now - arrival.at, request.cost.decoded, right))
+            answers.append(Answer(clock.now - arrival.at, engine.steps - begun, request.cost.decoded, right))
     return answers
 
 
@@ -171,3 +186,31 @@ def pace(engine: Engine, timer: Callable[[], float], widths: Sequence[int] = (1,
             medians += [median(taken)] if turn else []
     line = linear_regression(widths, medians)
     return Counted(line.intercept, line.slope)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What loads and latencies are told in, so that they mean the same on every machine.
+
+    line  seconds that an answer in line takes while nothing else is asked, on average
+    rows  that it has in all its steps, its prompt and what the engine puts there included
+    each  seconds that a row makes a step longer
+    """
+
+    line: float
+    rows: float
+    each: float
+
+    def rate(self, load: float) -> float:
+        """Requests a second. Load 1: their rows alone, each in line, fill all of the time."""
+        return load / (self.rows * self.each)
+
+
+def scale(engine: Engine, game: Game, in_line: Policy, clock: Clock, each: float, count: int = 30) -> Scale:
+    """Asks one after the other."""
+    alone = [Arrival(0.0, arrival.problem) for arrival in arrivals(game, 1.0, count, seed=-1)]
+    begun, seconds = clock.rows, list[float]()
+    for arrival in alone:
+        (answer,) = serve(engine, game, in_line, [replace(arrival, at=clock.now)], clock)
+        seconds.append(answer.seconds)
+    return Scale(mean(seconds), (clock.rows - begun) / count, each)

@@ -22,7 +22,15 @@ UNTOLD = (4, 7)  # numbers that no demonstration's prompt said
 
 # From the coin's model: it can do both, and has to learn when. The teacher's critical path on hard problems is 43.9,
 # 36.9, 30.8, 26.6 and 25.1 tokens, and 43.9, 59.4, 65.4, 75.1 and 99.0 are written in all (means of 3,000 problems).
-TAUGHT = replace(taught("slots", Teacher(full=1.0, narrow=0.0, tries=0, free=TOLD), COIN), seeded=True)
+TAUGHT = taught(
+    "slots",
+    Teacher(full=1.0, narrow=0.0, tries=0, free=TOLD),
+    COIN,
+    seeded=True,
+    tokens=400_000,
+    batch_tokens=2048,
+    warmup_steps=20,
+)
 
 
 def name(free: int) -> str:

@@ -8,6 +8,7 @@ or which part of the steps a plan names.
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 from ..tasks.countdown import Ranges
 from ..tasks.roles import Teacher
@@ -36,13 +37,13 @@ SMALL = TrainConfig(
 )
 
 
-def taught(name: str, teacher: Teacher, begin: Taught | None = None) -> Taught:
+def taught(name: str, teacher: Teacher, begin: Taught | None = None, *, seeded: bool = False, **options: Any) -> Taught:
     """A start. Every thread is told, and no line is tried before the plan. One that begins with another has to learn
-    only what its teacher does otherwise."""
+    only what its teacher does otherwise. ``options``: of the training, where they are others."""
     config = replace(SMALL, roles=replace(RECIPE, teacher=teacher))
     if begin:
         config = replace(config, tokens=SMALL.tokens // 6, constant=0.0, muon_rate=0.01, adam_rate=2e-3)
-    return Taught(name, config, begin=begin)
+    return Taught(name, replace(config, **options), seeded, begin)
 
 
 # Forked at once, or in line to the end.

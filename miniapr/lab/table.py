@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .busy import BUSY
 from .clock import CLOCK
 from .depth import DEPTH
 from .experiment import Experiment
@@ -15,5 +16,5 @@ from .transfer import TRANSFER
 from .width import WIDTH
 from .window import WINDOW
 
-ALL = (GATE, WIDTH, GAMES, STABLE, SHIFT, WINDOW, FORMAT, CLOCK, SLOTS, DEPTH, TRANSFER)
+ALL = (GATE, WIDTH, GAMES, STABLE, SHIFT, WINDOW, FORMAT, CLOCK, SLOTS, BUSY, DEPTH, TRANSFER)
 EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in ALL}
