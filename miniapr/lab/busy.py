@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import mean, median
 from typing import Any
 
 from ..engine.engine import Engine
+from ..methods.admission import Admission
 from ..model.bundle import Bundle
 from ..players.choose import game_of
 from ..tasks.states import State
 from ..train.shares import share
 from .experiment import Aim, Experiment
-from .load import Answer, Counted, Policy, Scale, arrivals, scale, serve
+from .load import Answer, Counted, Desk, Live, Put, Scale, arrivals, scale, serve
+from .replay import Replayed, played
 from .report import Found, Report
 from .slots import TAUGHT, TOLD
 
 LOADS = (0.1, 0.25, 0.4)
 ARRIVALS = 3  # seeds of who comes when
 ROW = 0.03  # of a step with none: what one row adds. Here 1.85 ms and 0.059 ms a row were measured
+SLACK = Counted(1.0, ROW).slack(2.0)  # rows of a step that takes twice as long as one of a single row
 
 
-def says(free: int) -> Callable[[State, int], State]:
+def says(free: int) -> Put:
     """The same whatever is free."""
     return lambda problem, _: replace(problem, free=free)
 
@@ -32,15 +36,22 @@ def tells(problem: State, free: int) -> State:
     return replace(problem, free=max(number for number in TOLD if number <= free))
 
 
-def policies(rows: int) -> tuple[Policy, ...]:
-    """The same weights each time. ``rows``: of a step that takes twice as long as one of a single row."""
-    return (
-        Policy("in line", says(1)),
-        Policy("three at a time", says(3)),
-        Policy("all at once", says(9)),
-        Policy("all at once, admitted", says(9), rows=rows),
-        Policy("told", tells),
-    )
+@dataclass(frozen=True)
+class Policy:
+    """``put``: what a prompt says; ``rows``: of a step, beyond which the scheduler holds branches back."""
+
+    name: str
+    put: Put
+    rows: int | None = None
+
+
+POLICIES = (
+    Policy("in line", says(1)),
+    Policy("three at a time", says(3)),
+    Policy("all at once", says(9)),
+    Policy("all at once, admitted", says(9), SLACK),
+    Policy("told", tells),
+)
 
 
 def name(load: float, policy: str) -> str:
@@ -48,15 +59,22 @@ def name(load: float, policy: str) -> str:
 
 
 def examine(bundle: Bundle, count: int) -> Found:
-    """By a counted clock, so that every machine finds the same; each seed of arrivals has a fifth of the problems."""
-    engine = Engine(bundle.model, bundle.tokenizer, num_blocks=4096, max_batch_tokens=4096, reuse_prefixes=False)
-    game, begin = game_of(bundle, temperature=0.0), Counted(1.0, ROW)
-    rows, found = begin.slack(2.0), Found()
-    unit = scale(engine, game, policies(rows)[0], begin, ROW, max(1, count // 10))
+    """A quarter of ``count`` problems, and as many arrivals of each seed, the same for every policy; by a counted
+    clock. Where nobody gives way, what was played once is replayed."""
+    engine = Engine(bundle.model, bundle.tokenizer, num_blocks=8192, max_batch_tokens=8192, reuse_prefixes=False)
+    game, dice, found = game_of(bundle, temperature=0.0), random.Random("lab"), Found()
+    assert game.draw
+    problems = [game.draw(dice, 3) for _ in range(max(1, count // 4))]
+    book = played(Live(engine, game), [says(free)(problem, 0) for problem in problems for free in TOLD])
+    unit = scale(Replayed(book), [says(1)(problem, 0) for problem in problems], Counted(1.0, ROW), ROW)
+
+    def desk(policy: Policy) -> Desk:
+        return Live(engine, game, admission=Admission(policy.rows)) if policy.rows else Replayed(book)
+
     for load in LOADS:
-        come = [arrivals(game, unit.rate(load), max(1, count // 5), seed) for seed in range(ARRIVALS)]
-        for policy in policies(rows):
-            ended = [serve(engine, game, policy, some, Counted(1.0, ROW), rows) for some in come]
+        come = [arrivals(problems, unit.rate(load), len(problems), seed) for seed in range(ARRIVALS)]
+        for policy in POLICIES:
+            ended = [serve(desk(policy), some, Counted(1.0, ROW), policy.put, SLACK) for some in come]
             found[name(load, policy.name)] = told([answer for some in ended for answer in some], unit)
     return found
 

@@ -25,14 +25,58 @@ from ..methods.table import METHODS
 from ..players.game import Game
 
 
+class Desk(Protocol):
+    """Who answers. Owns the requests that it was given."""
+
+    def take(self, problem: Any) -> Any:
+        """Begin with a problem. Gives a ticket."""
+        ...
+
+    def step(self) -> int:
+        """Make a step. Gives its rows."""
+        ...
+
+    def done(self, ticket: Any) -> tuple[int, bool] | None:
+        """Of one that has ended: its tokens, and whether it is right. Raises what went wrong with it."""
+        ...
+
+
+class Live:
+    """An engine, in which requests are thought about in a role of the player."""
+
+    def __init__(self, engine: Engine, game: Game, role: str = "adaptive", admission: Admission | None = None) -> None:
+        player = game.player
+        assert player.check
+        self.engine, self.check = engine, player.check
+        self.player = replace(player, roles={**player.roles, "adaptive": player[role]})
+        self.budget = Budget(admission=admission)
+        self._problems: dict[Request, Any] = {}
+
+    def take(self, problem: Any) -> Request:
+        request = self.engine.submit(METHODS["multiverse"](problem, self.player, self.budget), self.budget.limits)
+        self._problems[request] = problem
+        return request
+
+    def step(self) -> int:
+        return sum(event.data["rows"] for event in self.engine.step() if event.kind == "step")
+
+    def done(self, ticket: Request) -> tuple[int, bool] | None:
+        if ticket.state == "running":
+            return None
+        if ticket.error:
+            raise ticket.error
+        assert ticket.task and isinstance(ticket.task.value, Outcome)
+        return ticket.cost.decoded, self.check(self._problems.pop(ticket), ticket.task.value.answer)
+
+
 class Clock(Protocol):
     """Owns the time, in seconds, and how many rows were computed in it."""
 
     now: float
     rows: int
 
-    def step(self, engine: Engine) -> None:
-        """Have the engine make a step, and count what it takes."""
+    def step(self, desk: Desk) -> None:
+        """Have the desk make a step, and count what it takes."""
         ...
 
 
@@ -44,9 +88,9 @@ class Measured:
     now: float = 0.0
     rows: int = 0
 
-    def step(self, engine: Engine) -> None:
+    def step(self, desk: Desk) -> None:
         begun = self.timer()
-        rows = stepped(engine)
+        rows = desk.step()
         self.now += self.timer() - begun
         self.rows += rows
 
@@ -60,8 +104,8 @@ class Counted:
     now: float = 0.0
     rows: int = 0
 
-    def step(self, engine: Engine) -> None:
-        rows = stepped(engine)
+    def step(self, desk: Desk) -> None:
+        rows = desk.step()
         self.now += self.base + self.each * rows
         self.rows += rows
 
@@ -71,44 +115,20 @@ class Counted:
         return rows_within(times * alone, [(1, alone), (2, two)])
 
 
-def stepped(engine: Engine) -> int:
-    """The rows of the step that this makes."""
-    return sum(event.data["rows"] for event in engine.step() if event.kind == "step")
-
-
 @dataclass(frozen=True)
 class Arrival:
     at: float
     problem: Any
 
 
-def arrivals(game: Game, rate: float, count: int, seed: int, numbers: int = 3) -> list[Arrival]:
-    """So many held-out problems, on average ``rate`` a second, each as if no other came. The problems are the same at
-    every rate. Raises ValueError for a game without problems."""
-    if game.draw is None:
-        raise ValueError("this model plays no task whose problems can be drawn")
-    dice, gaps = random.Random(f"problems {seed}"), random.Random(f"gaps {seed}")
-    at, found = 0.0, []
+def arrivals(problems: Sequence[Any], rate: float, count: int, seed: int) -> list[Arrival]:
+    """So many, on average ``rate`` a second, each as if no other came, with any of the problems. At every rate the same
+    come in the same order."""
+    dice, at, found = random.Random(seed), 0.0, []
     for _ in range(count):
-        at += gaps.expovariate(1.0) / rate
-        found.append(Arrival(at, game.draw(dice, numbers)))
+        at += dice.expovariate(1.0) / rate
+        found.append(Arrival(at, dice.choice(problems)))
     return found
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How a request is thought about, and who goes on in a step.
-
-    put    (problem, slots that are free) -> what the model is asked
-    role   of the player, in which it is asked
-    rows, cap  of the engine's admission (see ``Admission``); neither: all go on
-    """
-
-    name: str
-    put: Callable[[Any, int], Any] = lambda problem, free: problem
-    role: str = "adaptive"
-    rows: int | None = None
-    cap: int | None = None
 
 
 @dataclass(frozen=True)
@@ -128,41 +148,39 @@ class Slots:
     until it ends, however many it uses just now. Another one can always begin."""
 
     rows: int
-    held: dict[Request, int] = field(default_factory=dict)
+    held: dict[Any, int] = field(default_factory=dict)
 
     @property
     def free(self) -> int:
         return max(1, self.rows - sum(self.held.values()))
 
 
-def serve(
-    engine: Engine, game: Game, policy: Policy, coming: Sequence[Arrival], clock: Clock, rows: int = 1
-) -> list[Answer]:
+Put = Callable[[Any, int], Any]  # (problem, slots that are free) -> what is asked
+
+
+def as_it_is(problem: Any, free: int) -> Any:
+    return problem
+
+
+def serve(desk: Desk, coming: Sequence[Arrival], clock: Clock, put: Put = as_it_is, rows: int = 1) -> list[Answer]:
     """Have all of them answered, in the order in which they end. ``rows`` of a step are slots; a request that is told
     nothing of them holds one. Raises what a request raises."""
-    player, check = game.player, game.player.check
-    assert check
-    player = replace(player, roles={**player.roles, "adaptive": player[policy.role]})
-    budget, slots = Budget(admission=Admission(policy.rows, policy.cap)), Slots(rows)
-    waiting, answers = deque(coming), list[Answer]()
-    running = dict[Request, tuple[Arrival, int]]()
+    slots, waiting, answers = Slots(rows), deque(coming), list[Answer]()
+    running, steps = dict[Any, tuple[float, int]](), 0
     while waiting or running:
         if not running:
             clock.now = max(clock.now, waiting[0].at)
         while waiting and waiting[0].at <= clock.now:
             arrival = waiting.popleft()
-            problem = policy.put(arrival.problem, slots.free)
-            request = engine.submit(METHODS["multiverse"](problem, player, budget), budget.limits)
-            running[request], slots.held[request] = (arrival, engine.steps), getattr(problem, "free", None) or 1
-        clock.step(engine)
-        for request in [request for request in running if request.state != "running"]:
-            if request.error:
-                raise request.error
-            arrival, begun = running.pop(request)
-            del slots.held[request]
-            assert request.task and isinstance(request.task.value, Outcome)
-            right = check(arrival.problem, request.task.value.answer)
-            answers.append(Answer(clock.now - arrival.at, engine.steps - begun, request.cost.decoded, right))
+            problem = put(arrival.problem, slots.free)
+            ticket = desk.take(problem)
+            running[ticket], slots.held[ticket] = (arrival.at, steps), getattr(problem, "free", None) or 1
+        clock.step(desk)
+        steps += 1
+        for ticket, (at, begun) in list(running.items()):
+            if (done := desk.done(ticket)) is not None:
+                answers.append(Answer(clock.now - at, steps - begun, *done))
+                del running[ticket], slots.held[ticket]
     return answers
 
 
@@ -178,11 +196,11 @@ def pace(engine: Engine, timer: Callable[[], float], widths: Sequence[int] = (1,
     medians = list[float]()
     for turn in range(2):
         for width in widths:
-            request, clock, taken = engine.submit(program(width)), Measured(timer), list[float]()
+            request, taken = engine.submit(program(width)), list[float]()
             while request.state == "running":
-                before = clock.now
-                clock.step(engine)
-                taken.append(clock.now - before)
+                begun = timer()
+                engine.step()
+                taken.append(timer() - begun)
             medians += [median(taken)] if turn else []
     line = linear_regression(widths, medians)
     return Counted(line.intercept, line.slope)
@@ -206,11 +224,10 @@ class Scale:
         return load / (self.rows * self.each)
 
 
-def scale(engine: Engine, game: Game, in_line: Policy, clock: Clock, each: float, count: int = 30) -> Scale:
-    """Asks one after the other."""
-    alone = [Arrival(0.0, arrival.problem) for arrival in arrivals(game, 1.0, count, seed=-1)]
+def scale(desk: Desk, problems: Sequence[Any], clock: Clock, each: float) -> Scale:
+    """Asks for one after the other, each in line."""
     begun, seconds = clock.rows, list[float]()
-    for arrival in alone:
-        (answer,) = serve(engine, game, in_line, [replace(arrival, at=clock.now)], clock)
+    for problem in problems:
+        (answer,) = serve(desk, [Arrival(clock.now, problem)], clock)
         seconds.append(answer.seconds)
-    return Scale(mean(seconds), (clock.rows - begun) / count, each)
+    return Scale(mean(seconds), (clock.rows - begun) / len(problems), each)
