@@ -18,9 +18,10 @@ TRUTH = "reprefill"
 
 def read(branch: Branch, tokens: Sequence[int]) -> Program:
     """A branch reads given tokens one after the other (teacher forcing). Gives its logits before each, [N, V]."""
-    said = []
+    said: list[Tensor] = []
     for token in tokens:
         yield Settle([branch])
+        assert branch.logits is not None
         said.append(branch.logits)
         yield Extend(branch, [token])
     return torch.stack(said)
