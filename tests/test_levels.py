@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import miniapr
-from miniapr.stepper.levels import LEVELS, Level, figure
+from miniapr.stepper.level import Level, figure
+from miniapr.stepper.levels import LEVELS
 from miniapr.stepper.session import Session
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import miniapr
 from miniapr.engine.engine import Engine
 from miniapr.stepper.commands import SLOT
-from miniapr.stepper.levels import LEVELS, figure
+from miniapr.stepper.level import figure
+from miniapr.stepper.levels import LEVELS
 from miniapr.stepper.play import LONGEST, Play
 from miniapr.stepper.session import COMMANDS, Session
 from miniapr.stepper.tree import LIMITS

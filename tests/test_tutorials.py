@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from miniapr.learn.exercise import exercises
+from miniapr.learn.exercise import CHAPTERS, exercises
 
 TUTORIALS = Path(__file__).parents[1] / "tutorials"
 
@@ -65,6 +65,19 @@ def test_outputs_of_other_code_are_dropped(tmp_path: Path) -> None:
 
 def test_every_notebook_has_a_source() -> None:
     assert {file.stem for file in TUTORIALS.glob("*.ipynb")} == {source.stem for source in notebooks.sources()}
+
+
+def test_a_chapter_has_one_title_everywhere() -> None:
+    headings = [source.read_text(encoding="utf-8").splitlines()[1] for source in notebooks.sources()]
+    assert headings == [f"# # {number} {title}" for number, title in enumerate(CHAPTERS)]
+    readme = (TUTORIALS.parent / "README.md").read_text(encoding="utf-8")
+    linked = re.findall(r"\| (\d+) \| \[(.*?)\]\(tutorials/(.*?)\)", readme)
+    files = [source.with_suffix(".ipynb").name for source in notebooks.sources()]
+    assert sorted(linked, key=lambda row: int(row[0])) == [
+        (str(number), title, file) for number, (title, file) in enumerate(zip(CHAPTERS, files, strict=True))
+    ]
+    first = notebooks.sources()[0].read_text(encoding="utf-8")
+    assert re.findall(r"^# \| (\d+) \|", first, re.MULTILINE) == [str(n) for n in range(1, len(CHAPTERS))]
 
 
 def test_a_chapter_that_was_run_is_kept_through_another_installation_of_the_same_package(

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 3 Paged attention three times
+# # 3 Paged attention, three times
 #
 # In [chapter 2](02_kv_cache.ipynb) a text's keys lay in blocks all over the pool. To attend, we collected them:
 # `keys[read]` copied the whole past into one new tensor, in every layer of every step. This chapter gets rid of the

@@ -21,7 +21,7 @@ EXERCISES = Path(__file__).parent / "exercises"
 CHAPTERS = (
     "Ten minutes",
     "A decoder on one page",
-    "The KV cache, in pages",
+    "The KV cache, then pages",
     "Paged attention, three times",
     "Fork",
     "Many branches, one step",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..plain import is_text
-from .levels import LEVELS, Level
+from .level import Level
+from .levels import LEVELS
 from .session import Session
 
 LONGEST = 400  # characters of a command
