@@ -37,8 +37,8 @@ with Wilson's 95 % intervals, pooled over the seeds. A star marks who is on the 
 often with a shorter critical path (in the column of that), or with fewer decoded tokens. A judge that is `exact` has
 been told what is right (best-of-N is then pass@N): such rows bound the others and do not compete with them. `lines` are
 the lines of the method's page; `miniapr methods NAME` says what it does, [methods.md](methods.md) what each word means.
-Between methods compare `passes`, not `ms`: those of `parallel-r1`, and all of sorting, are of a machine that had much else
-to do.
+Between methods compare `passes`, not `ms`: those of `parallel-r1`, and all of sorting, are of a machine that had much
+else to do.
 """
 
 
