@@ -163,6 +163,12 @@ def test_time_gives_every_operation_a_line_with_units() -> None:
     assert "us" in str(table) and "GB/s" in str(table) and "limits, measured" in str(table)
 
 
+def test_time_takes_the_operations_that_it_is_given() -> None:
+    assert [row.operation for row in kernels.time("cpp", ["rope", "write_kv"], repeats=1).rows] == ["rope", "write_kv"]
+    with pytest.raises(ValueError, match="no operation ropes: there are write_kv, paged_attention"):
+        kernels.time("cpp", ["ropes"])
+
+
 def test_the_package_needs_little_to_be_imported() -> None:
     """A bare machine lacks these. And nothing that runs in a step imports the tools for kernels, which are above it."""
     code = """

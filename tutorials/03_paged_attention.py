@@ -345,12 +345,12 @@ print(f"largest difference to the collected one: {difference:.0e}")
 assert difference < 1e-5
 
 # %% [markdown]
-# Right for two texts. For all others? `kernels.check` tries every operation on awkward sizes: blocks of 1 and of 3,
-# rows that see nothing, runs that begin inside a block, moved keys, NaN wherever nobody may look. It compares with the
-# reference, computed in float64.
+# Right for two texts. For all others? `kernels.check` tries an operation, or all of them, on awkward sizes: blocks of 1
+# and of 3, rows that see nothing, runs that begin inside a block, moved keys, NaN wherever nobody may look. It compares
+# with the reference, computed in float64.
 
 # %%
-table = kernels.check(mine)
+table = kernels.check(mine, ["paged_attention"])
 print(table)
 assert all(row.ok for row in table.rows)
 
@@ -364,7 +364,7 @@ BROKEN = BROKEN.replace("std::exp(score[t] - top);", "t < to ? std::exp(score[t]
 assert BROKEN != KERNEL
 source("cpp/attend.cpp", BROKEN)
 broken = backend(compile_module(cpu(folder / "cpp"), folder / "cpp" / "build"), "broken")
-row = next(row for row in kernels.check(broken).rows if row.operation == "paged_attention")
+(row,) = kernels.check(broken, ["paged_attention"]).rows
 print(row)
 assert not row.ok and math.isinf(row.error)
 
@@ -400,7 +400,7 @@ assert texts[0] == texts[1]
 
 # %%
 def attention_times(use):
-    return {row.size: row for row in kernels.time(use, repeats=5).rows if row.operation == "paged_attention"}
+    return {row.size: row for row in kernels.time(use, ["paged_attention"], repeats=5).rows}
 
 
 shipped = ops.load("auto")  # the C++ kernels that came with the package where they are compiled, else plain torch
@@ -443,9 +443,9 @@ chunks = kernels.build(mine_too)
 print(f"what has changed {time.perf_counter() - begun:.1f} s")
 
 # %%
-row = [row for row in kernels.check(chunks).rows if row.operation == "paged_attention"]
-print(*row, sep="\n")
-assert all(one.ok for one in row)
+table = kernels.check(chunks, ["paged_attention"])
+print(table)
+assert all(row.ok for row in table.rows)
 for name, use in ((f"{shipped.name}, as it came", shipped), ("chunks of 64", chunks)):
     print(f"{name:20} {attention_times(use)['8 rows share 4096 tokens'].microseconds:6.0f} us")
 

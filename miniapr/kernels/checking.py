@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..ops import AttentionPlan, Norm, Operations, PlanBuilder, Weight, load, reference
 from ..ops.packed import pack
-from .table import Table
+from .table import Table, named
 from .tolerances import DTYPES, TOLERANCE, arithmetic
 
 BLOCKS = 24  # in the pool of a case
@@ -46,10 +46,8 @@ def check(backend: Operations | str, operations: Sequence[str] = ()) -> Table[Ch
     All is well if ``all(row.ok for row in check(backend).rows)``. Raises ValueError for a name that does not exist.
     """
     ops = load(backend) if isinstance(backend, str) else backend
-    if unknown := set(operations) - set(_OPERATIONS):
-        raise ValueError(f"no operation {', '.join(sorted(unknown))}: there are {', '.join(_OPERATIONS)}")
     rows = []
-    for operation, dtype in product(operations or _OPERATIONS, getattr(ops, "dtypes", DTYPES)):
+    for operation, dtype in product(named(operations, _OPERATIONS), getattr(ops, "dtypes", DTYPES)):
         tolerance = TOLERANCE[operation].get(dtype)
         if tolerance is None:
             continue

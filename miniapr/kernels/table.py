@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Generic, TypeVar
 
 Row = TypeVar("Row")
+
+
+def named(operations: Sequence[str], known: Collection[str]) -> Collection[str]:
+    """The operations asked for; all that are known if none is. Raises ValueError for a name that does not exist."""
+    if unknown := set(operations) - set(known):
+        raise ValueError(f"no operation {', '.join(sorted(unknown))}: there are {', '.join(known)}")
+    return operations or known
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ again, over a different layer each time, so that its data come from memory and n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from statistics import median
 from time import perf_counter
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ..ops import AttentionPlan, Norm, Operations, PlanBuilder, Weight, load
 from ..ops.packed import pack
-from .table import Table
+from .table import Table, named
 
 LAYERS, HEADS, GROUP, HEAD_DIM, BLOCK, PREFIX = 12, 4, 3, 64, 16, 4096
 WIDTH, HIDDEN, VOCABULARY = HEADS * GROUP * HEAD_DIM, 2048, 32_000
@@ -42,16 +43,22 @@ class _Variant:
     run: Callable[[int], object]  # the argument counts up: take another layer each time
 
 
-def time(backend: Operations | str, repeats: int = 30, dtype: torch.dtype = torch.float32) -> Table[Timed]:
-    """Time every operation of a backend, KV stored as ``dtype``; a few seconds. The limit of an operation is
-    the best bandwidth measured beside it: of reading if it mostly reads, else of copying."""
+def time(
+    backend: Operations | str, operations: Sequence[str] = (), repeats: int = 30, dtype: torch.dtype = torch.float32
+) -> Table[Timed]:
+    """Time the named operations of a backend, or all of them, KV stored as ``dtype``; a few seconds. The limit of an
+    operation is the best bandwidth measured beside it: of reading if it mostly reads, else of copying.
+
+    Raises ValueError for a name that does not exist.
+    """
     ops = load(backend) if isinstance(backend, str) else backend
-    device = getattr(ops, "device", "cpu")
-    limits, variants = _limits(device), _variants(ops, device, dtype)
+    case = _Case(ops, dtype)
+    variants = [variant for name in named(operations, _OPERATIONS) for variant in _OPERATIONS[name](case)]
+    limits = _limits(case.device)
     times: list[list[float]] = [[] for _ in [*limits, *variants]]
     for step in range(repeats + 3):
         for variant, taken in zip([*limits, *variants], times, strict=True):
-            seconds = _seconds(variant.run, step, device)
+            seconds = _seconds(variant.run, step, case.device)
             if step >= 3:  # the first ones warm caches and threads
                 taken.append(seconds)
     read, copy = (limit.bytes / min(t) / 1e9 for limit, t in zip(limits, times, strict=False))
@@ -87,92 +94,116 @@ def _limits(device: str) -> list[_Variant]:
     ]
 
 
-def _variants(ops: Operations, device: str, dtype: torch.dtype) -> list[_Variant]:
-    def numbers(*shape: int, of: torch.dtype = dtype) -> Tensor:
-        return torch.randn(*shape).to(of).to(device)
+class _Case:
+    """What the operations are given. Drawing it takes longer than timing them: nothing is drawn that is not used."""
 
-    blocks = PREFIX // BLOCK
-    k_cache = numbers(1, blocks, HEADS, HEAD_DIM, BLOCK).repeat(LAYERS, 1, 1, 1, 1)  # drawn once: that takes longest
-    v_cache = numbers(1, blocks, HEADS, BLOCK, HEAD_DIM).repeat(LAYERS, 1, 1, 1, 1)
-    angle = numbers(1, HEAD_DIM // 2, of=torch.float32)
-    cos, sin = angle.cos(), angle.sin()
-    order = torch.randperm(blocks)  # lists lie on the host
-    source, target = order[:32], order[32:64]
-    turn, token = torch.zeros_like(source), HEADS * HEAD_DIM * dtype.itemsize  # bytes of a token's keys
-    variants = []
+    def __init__(self, ops: Operations, dtype: torch.dtype) -> None:
+        self.ops, self.dtype, self.device = ops, dtype, getattr(ops, "device", "cpu")
+        self.token = HEADS * HEAD_DIM * dtype.itemsize  # bytes of a token's keys in a layer
+        self.order = torch.randperm(PREFIX // BLOCK)  # lists lie on the host
 
-    def attend(prefix: int, rows: int) -> _Variant:
-        q, plan = numbers(rows, HEADS * GROUP, HEAD_DIM, of=torch.float32), _shared(prefix, rows)
+    def numbers(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        return torch.randn(*shape).to(dtype or self.dtype).to(self.device)
+
+    @cached_property
+    def pool(self) -> tuple[Tensor, Tensor]:
+        """Keys and values of all layers, each layer's the same."""
+        keys, values = (len(self.order), HEADS, HEAD_DIM, BLOCK), (len(self.order), HEADS, BLOCK, HEAD_DIM)
+        return self.numbers(1, *keys).repeat(LAYERS, 1, 1, 1, 1), self.numbers(1, *values).repeat(LAYERS, 1, 1, 1, 1)
+
+    @cached_property
+    def turn(self) -> tuple[Tensor, Tensor]:
+        angle = self.numbers(1, HEAD_DIM // 2, dtype=torch.float32)
+        return angle.cos(), angle.sin()
+
+    def weights(self, columns: int, depth: int) -> list[Weight]:
+        """A matrix for each layer, as the backend keeps it."""
+        plain = self.numbers(columns, depth)
+        return [pack(plain) if getattr(self.ops, "packs", True) else plain.clone() for _ in range(LAYERS)]
+
+
+Variants = Iterator[_Variant]  # an operation at each of its sizes
+
+
+def _write_kv(case: _Case) -> Variants:
+    (k_cache, v_cache), rows = case.pool, 8
+    k, v = case.numbers(rows, HEADS, HEAD_DIM), case.numbers(rows, HEADS, HEAD_DIM)
+    slots = (case.order[:rows] * BLOCK).to(case.device)
+
+    def run(step: int) -> None:
+        case.ops.write_kv(k, v, k_cache[step % LAYERS], v_cache[step % LAYERS], slots)
+
+    yield _Variant("write_kv", f"{rows} rows", 4 * rows * case.token, run)
+
+
+def _paged_attention(case: _Case) -> Variants:
+    k_cache, v_cache = case.pool
+
+    def attend(prefix: int, rows: int) -> Callable[[int], Tensor]:
+        q, plan = case.numbers(rows, HEADS * GROUP, HEAD_DIM, dtype=torch.float32), _shared(prefix, rows)
 
         def run(step: int) -> Tensor:
             layer = step % LAYERS
-            return ops.paged_attention(q, k_cache[layer], v_cache[layer], plan, cos, sin, False)
+            return case.ops.paged_attention(q, k_cache[layer], v_cache[layer], plan, *case.turn, False)
 
-        return _Variant("paged_attention", f"{rows} rows share {prefix} tokens", 2 * prefix * token, run)
+        return run
 
-    def write(rows: int) -> _Variant:
-        k, v = numbers(rows, HEADS, HEAD_DIM), numbers(rows, HEADS, HEAD_DIM)
-        slots = (order[:rows] * BLOCK).to(device)
+    for prefix, rows in ((16, 1), (1024, 1), (1024, 8), (PREFIX, 1), (PREFIX, 8)):
+        size = f"{rows} rows share {prefix} tokens"
+        yield _Variant("paged_attention", size, 2 * prefix * case.token, attend(prefix, rows))
 
-        def run(step: int) -> None:
-            ops.write_kv(k, v, k_cache[step % LAYERS], v_cache[step % LAYERS], slots)
 
-        return _Variant("write_kv", f"{rows} rows", 4 * rows * token, run)
-
-    variants += [write(8), attend(16, 1), *(attend(prefix, rows) for prefix in (1024, PREFIX) for rows in (1, 8))]
-    tokens = LAYERS * len(source) * BLOCK
-    moved = f"{len(source)} blocks, {LAYERS} layers"
+def _moves(operation: str, case: _Case) -> Variants:
+    ops, (k_cache, v_cache) = case.ops, case.pool
+    source, target = case.order[:32], case.order[32:64]
+    turn = torch.zeros_like(source)
     moves: dict[str, Callable[[int], object]] = {
         "copy_blocks": lambda _: ops.copy_blocks(k_cache, v_cache, source, target),
-        "shift_keys": lambda _: ops.shift_keys(k_cache, source, turn, cos, sin, False),
-        "copy_and_shift": lambda _: ops.copy_and_shift(k_cache, v_cache, source, target, turn, cos, sin, False),
+        "shift_keys": lambda _: ops.shift_keys(k_cache, source, turn, *case.turn, False),
+        "copy_and_shift": lambda _: ops.copy_and_shift(k_cache, v_cache, source, target, turn, *case.turn, False),
     }
-    for name, move in moves.items():
-        variants.append(_Variant(name, moved, (2 if name == "shift_keys" else 4) * tokens * token, move))
-    return [*variants, *_layer_variants(ops, device, dtype)]
+    moved = (2 if operation == "shift_keys" else 4) * LAYERS * len(source) * BLOCK * case.token
+    yield _Variant(operation, f"{len(source)} blocks, {LAYERS} layers", moved, moves[operation])
 
 
-def _layer_variants(ops: Operations, device: str, dtype: torch.dtype) -> list[_Variant]:
-    def weights(columns: int, depth: int) -> list[Weight]:
-        plain = torch.randn(columns, depth).to(dtype).to(device)
-        return [pack(plain) if getattr(ops, "packs", True) else plain.clone() for _ in range(LAYERS)]
+def _linear(case: _Case) -> Variants:
+    down = case.weights(WIDTH, HIDDEN)
+    for rows in (1, 8):
+        x = case.numbers(rows, HIDDEN)
 
-    down, gate, up = weights(WIDTH, HIDDEN), weights(HIDDEN, WIDTH), weights(HIDDEN, WIDTH)
-    norm = Norm(torch.ones(WIDTH, dtype=dtype, device=device), 1e-6)
-    size = WIDTH * HIDDEN * dtype.itemsize
-    cos, sin = torch.ones(8, HEAD_DIM // 2, device=device), torch.zeros(8, HEAD_DIM // 2, device=device)
-    heads = torch.randn(8, HEADS * (GROUP + 1), HEAD_DIM, device=device).to(dtype)
+        def run(step: int, x: Tensor = x) -> Tensor:
+            return case.ops.linear(x, [down[step % LAYERS]])
 
-    def multiply(rows: int) -> list[_Variant]:
-        wide, x = (torch.randn(rows, n, device=device).to(dtype) for n in (HIDDEN, WIDTH))
+        yield _Variant("linear", f"{rows} rows, {HIDDEN} to {WIDTH}", WIDTH * HIDDEN * case.dtype.itemsize, run)
 
-        def linear(step: int) -> Tensor:
-            return ops.linear(wide, [down[step % LAYERS]])
 
-        def swiglu(step: int) -> Tensor:
-            return ops.swiglu(x, gate[step % LAYERS], up[step % LAYERS], norm)
+def _swiglu(case: _Case) -> Variants:
+    gate, up = case.weights(HIDDEN, WIDTH), case.weights(HIDDEN, WIDTH)
+    norm = Norm(torch.ones(WIDTH, dtype=case.dtype, device=case.device), 1e-6)
+    for rows in (1, 8):
+        x = case.numbers(rows, WIDTH)
 
-        return [
-            _Variant("linear", f"{rows} rows, {HIDDEN} to {WIDTH}", size, linear),
-            _Variant("swiglu", f"{rows} rows, {WIDTH} to {HIDDEN}", 2 * size, swiglu),
-        ]
+        def run(step: int, x: Tensor = x) -> Tensor:
+            return case.ops.swiglu(x, gate[step % LAYERS], up[step % LAYERS], norm)
 
-    def rope(_: int) -> Tensor:
-        return ops.rope(heads, cos, sin, False)
+        yield _Variant("swiglu", f"{rows} rows, {WIDTH} to {HIDDEN}", 2 * WIDTH * HIDDEN * case.dtype.itemsize, run)
 
-    logits = torch.randn(8, VOCABULARY, device=device).to(dtype)
+
+def _rope(case: _Case) -> Variants:
+    cos, sin = (torch.full((8, HEAD_DIM // 2), value, device=case.device) for value in (1.0, 0.0))
+    heads = case.numbers(8, HEADS * (GROUP + 1), HEAD_DIM)
+    moved = 2 * heads.numel() * case.dtype.itemsize
+    yield _Variant("rope", f"8 rows of {heads.shape[1]} heads", moved, lambda _: case.ops.rope(heads, cos, sin, False))
+
+
+def _sample(case: _Case) -> Variants:
+    logits = case.numbers(8, VOCABULARY)
     half, all_ = torch.full((8,), 0.5, dtype=torch.float64), torch.zeros(8, dtype=torch.int64)
 
-    def sample(_: int) -> object:
-        return ops.sample(logits, half, all_, half, half, half)
+    def run(_: int) -> object:
+        return case.ops.sample(logits, half, all_, half, half, half)
 
-    moved = 2 * heads.numel() * dtype.itemsize
-    return [
-        *multiply(1),
-        *multiply(8),
-        _Variant("rope", f"8 rows of {heads.shape[1]} heads", moved, rope),
-        _Variant("sample", f"8 rows of {VOCABULARY} logits", logits.numel() * dtype.itemsize, sample),
-    ]
+    yield _Variant("sample", f"8 rows of {VOCABULARY} logits", logits.numel() * case.dtype.itemsize, run)
 
 
 def _shared(prefix: int, rows: int) -> AttentionPlan:
@@ -182,3 +213,14 @@ def _shared(prefix: int, rows: int) -> AttentionPlan:
         builder.see("prefix", blocks, 0, prefix, 0, 1, 0)
         builder.end_rows(1)
     return builder.build()
+
+
+_OPERATIONS: dict[str, Callable[[_Case], Variants]] = {
+    "write_kv": _write_kv,
+    "paged_attention": _paged_attention,
+    **{name: partial(_moves, name) for name in ("copy_blocks", "shift_keys", "copy_and_shift")},
+    "linear": _linear,
+    "swiglu": _swiglu,
+    "rope": _rope,
+    "sample": _sample,
+}
