@@ -264,7 +264,7 @@ assert form("stitch").positions.tolist() == [0, 1, 2, 1, 2, 1, 2, 3, 4, 5, 6]
 
 
 # %%
-def train(joins, steps=600, size=64):
+def train(joins, steps=300, size=32):
     config = ModelConfig(
         vocab_size=15, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=2, head_dim=16,
