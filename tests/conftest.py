@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from miniapr.ops import Operations
 
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # what a test starts, too: threads of two processes wait for each other
 
 # What a shell starts in the background ignores Ctrl-C, and so would every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -33,6 +35,17 @@ def backend(request: pytest.FixtureRequest) -> Operations:
     return backend_or_skip(request.param)
 
 
+LONGEST = ("test_tutorials", "test_oracle", "test_crowds", "test_session")  # files with tests of a minute each
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole chapters first: begun last, one process would still run them when the others have nothing left to do."""
-    items.sort(key=lambda item: item.path.stem not in ("test_tutorials", "test_readme"))
+    """The longest first: begun last, one process would still run them when the others have nothing left to do."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+@pytest.hookimpl(optionalhook=True)  # where pytest-xdist is installed
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A process without work takes what another one has not begun: both end at about the same time."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
