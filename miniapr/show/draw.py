@@ -350,7 +350,8 @@ def tree(*branches: Branch, title: str = "") -> Picture:
         _box(plot, span.position + gap, y - 0.36, len(span.tokens) - 2 * gap, 0.72, colour(span))
         if written:
             for i, token in enumerate(span.tokens):
-                _text(plot, span.position + i + 0.5, y, tokenizer.decode([token])[:6], 7)
+                word = tokenizer.decode([token])
+                _text(plot, span.position + i + 0.5, y, word, min(7, 42 / max(1, len(word))))  # as wide as its cell
         else:
             label = f"{len(span.tokens)} tokens: {tokenizer.decode(span.tokens)}"
             room = max(8, int((1.1 * len(span.tokens) * unit - 0.2) / 0.054))
@@ -366,6 +367,7 @@ def tree(*branches: Branch, title: str = "") -> Picture:
     plot.set_yticks([])
     plot.spines["left"].set_visible(False)
     plot.set_xlabel("position", fontsize=8)
+    plot.locator_params(axis="x", integer=True)
     plot.tick_params(labelsize=8)
     return picture
 
