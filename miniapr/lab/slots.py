@@ -64,6 +64,11 @@ def saved(report: Report, figure: str, few: int, many: int) -> float:
     return 1 - report.mean("slots", name(few), figure) / report.mean("slots", name(many), figure)
 
 
+def obeyed(free: int, least: float) -> Aim:
+    said = "" if free in TOLD else ", which no prompt said in training"
+    return Aim(f"{free} free{said}: obeys", lambda report: report.mean("slots", name(free), "obeys"), least)
+
+
 SLOTS = Experiment(
     "slots",
     "Whether a fork pays depends on what else the machine has to do, and the model that plans it does not know. "
@@ -73,10 +78,7 @@ SLOTS = Experiment(
     (TAUGHT,),
     Sampled(told, figures=with_obedience),
     (
-        *(
-            Aim(f"obeys where {free} are free", lambda r, f=free: r.mean("slots", name(f), "obeys"), 0.95)
-            for free in TOLD
-        ),
+        *(obeyed(free, 0.95) for free in TOLD),
         Aim(
             "right, in the worst of these",
             lambda r: min(r.mean("slots", name(free), "right") for free in TOLD),
@@ -84,9 +86,6 @@ SLOTS = Experiment(
         ),
         Aim("9 free against 1: critical path, shorter by", lambda r: saved(r, "critical", 9, 1), 0.38),
         Aim("1 free against 9: tokens, fewer by", lambda r: saved(r, "tokens", 1, 9), 0.5),
-        *(
-            Aim(f"a number never told, {free}: obeys", lambda r, f=free: r.mean("slots", name(f), "obeys"), 0.5)
-            for free in UNTOLD
-        ),
+        *(obeyed(free, 0.5) for free in UNTOLD),
     ),
 )
