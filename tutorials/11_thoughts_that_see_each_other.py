@@ -30,6 +30,7 @@ from miniapr.methods.budget import Budget
 from miniapr.methods.table import METHODS
 from miniapr.players import game_of
 from miniapr.show import draw
+from miniapr.stepper import Trace
 from miniapr.tasks import Problem
 from miniapr.tasks.states import steps
 
@@ -107,15 +108,20 @@ assert workers[0].request.cost.decoded < strangers[0].request.cost.decoded
 # all of them look. Here are two, after four words each.
 
 # %%
-engine, pair = team(2, "shared")
+engine, pair = team(2, "shared", record=True)
 engine.decode(pair, max_tokens=2)
 for branch in pair:
     engine.settle(branch)
 draw.mask(*pair, title="Who attends to whom", rows=8)
 
 # %% [markdown]
-# Two staircases in each half. In a fork (chapter 4) the squares off the diagonal would be empty.
-#
+# Two staircases in each half. In a fork (chapter 4) the squares off the diagonal would be empty. Here is how it grew:
+# point at a word of one worker, and see which words of the other it attends to.
+
+# %%
+Trace.of(engine, title="two workers who read each other")
+
+# %% [markdown]
 # A picture shows what was meant. Does the model compute it? Change one word of worker 2 and see whether the logits
 # of worker 1 notice.
 #

@@ -32,6 +32,7 @@ from miniapr.methods.play import play
 from miniapr.methods.table import METHODS
 from miniapr.players import game_of
 from miniapr.show import draw
+from miniapr.stepper import Trace
 from miniapr.tasks import Problem
 
 bundle = miniapr.load("countdown")
@@ -47,7 +48,7 @@ puzzle = game.put(Problem((8, 7, 3), 29))
 # As `<parent>` the model writes down the parts that it wants to have looked at, and stops. That is the call.
 
 # %%
-engine = miniapr.Engine(bundle.model, tokenizer, reuse_prefixes=False)
+engine = miniapr.Engine(bundle.model, tokenizer, reuse_prefixes=False, record=True)
 parent = engine.start(player["parent"].ask(puzzle))
 engine.decode([parent], until=[control.plan_end])
 print(tokenizer.decode(parent.history))
@@ -96,8 +97,14 @@ assert len(said) < written / 3
 assert max(len(one.history) for one in children) < len(joined.history)
 
 # %% [markdown]
-# Nothing was computed again, and nothing of what the children wrote is in the parent's context. Compare the three
-# joins:
+# Nothing was computed again, and nothing of what the children wrote is in the parent's context. Step to the fork, where
+# every child begins at 0, and to the join, where they go and their words come.
+
+# %%
+Trace.of(engine, title="call and return")
+
+# %% [markdown]
+# Compare the three joins:
 #
 # | | the reader sees | computed at the join |
 # |---|---|---|
