@@ -48,11 +48,13 @@ def test_a_model_trained_to_the_end_for_the_stitch() -> None:
 
 
 def test_two_rewards_on_countdown() -> None:
-    def forked(arm: str, kind: str) -> str:
-        runs = [result(f"lab/gate/{arm}-{seed}.json")["found"][kind]["forked"] for seed in (0, 1)]
+    def forked(arm: str, kind: str, seeds: int = 2) -> str:
+        runs = [result(f"lab/gate/{arm}-{seed}.json")["found"][kind]["forked"] for seed in range(seeds)]
         assert {run["n"] for run in runs} == {400}
         return percent(mean(run["share"] for run in runs))
 
     text = chapter("14_rewarding_it")
     assert f"forked {forked('ratio', 'hard')} % of the hard and {forked('ratio', 'easy')} % of the easy" in text
     assert f"the relative reward {forked('relative', 'hard')} % and {forked('relative', 'easy')} %" in text
+    apart = [forked("lean-more-usual", kind, 3) for kind in ("hard", "easy")]
+    assert f"three seeds forked {apart[0]} % of the hard and {apart[1]} % of the easy" in text

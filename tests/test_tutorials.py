@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import sys
 from collections.abc import Callable
+from importlib.metadata import requires
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -118,6 +120,20 @@ def words(made: Any) -> list[str]:
         for cell in notebooks.code_cells(made)
     ]
     return [re.sub(r"-?[\d.]+(e[+-]\d+)?| +|0x[0-9a-f]+", "", text) for text in told]
+
+
+@each
+def test_a_chapter_needs_what_the_package_needs_and_no_more(source: Path) -> None:
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    tried = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.Try) for inner in ast.walk(node)}
+    imported = {
+        name.partition(".")[0]
+        for node in ast.walk(tree)
+        if id(node) not in tried and isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+    }
+    needed = {re.split(r"[^\w-]", line)[0] for line in requires("miniapr") or () if "extra ==" not in line}
+    assert imported <= {"miniapr", *needed, *sys.stdlib_module_names}
 
 
 @each
