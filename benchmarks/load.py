@@ -138,7 +138,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
     bound = f"right within {BOUNDS[0]:g}"
     panels = {
-        bound: ("right within what a line takes on an idle engine", lambda cell: cell["share"]),
+        bound: ("right within the time of an idle line", lambda cell: cell["share"]),
         "p50": ("median wait, in idle lines", lambda cell: cell["median"]),
         "tokens": ("tokens a request", lambda cell: cell["median"]),
     }
