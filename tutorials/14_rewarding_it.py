@@ -242,7 +242,7 @@ for kind in ("easy", "hard"):
 # Half of what it saves, but with the right sign. On Countdown a quarter of the hard problems end at once in line, and
 # the mean of the ratios is 0.07 where a fork saves 0.44 of the wait. There this reward taught to go in line: on two
 # seeds of 40 steps, the ratio forked 86 % of the hard and 85 % of the easy problems (400 each), just as here; the
-# relative reward 24 % and 22 %. (`relative-usual` divides by what such problems take on average, and mends this.)
+# relative reward 24 % and 23 %. (`relative-usual` divides by what such problems take on average, and mends this.)
 #
 # Second, **a reward can't pay for what the model does not see.** In the maze the first token tells easy from hard. On
 # Countdown nothing does at a glance, and demonstrations by a fair coin gave the model no reason to look: its state
