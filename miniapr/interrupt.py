@@ -1,4 +1,4 @@
-"""Ctrl-C as a flag that is looked at between two steps, so that nothing is left half done."""
+"""Ctrl-C, or a request to end, as a flag that is looked at between two steps: nothing is left half done."""
 
 from __future__ import annotations
 
@@ -8,35 +8,37 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+ENDS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupt:
-    """While entered, the first Ctrl-C sets ``requested``; a second one kills the process.
+    """While entered, the first Ctrl-C or SIGTERM sets ``requested``; a second one kills the process.
 
-    Owns: the handler of SIGINT. Never does: raise in the middle of a step.
+    Owns: the handlers of both. Never does: raise in the middle of a step.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self._asking = False
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
 
     def __call__(self) -> bool:
         return self.requested
 
     def __enter__(self) -> Interrupt:
         try:
-            self._before = signal.signal(signal.SIGINT, self._handle)
+            self._before = {number: signal.signal(number, self._handle) for number in ENDS}
         except ValueError:  # only the main thread may: elsewhere Ctrl-C is somebody else's matter
-            self._before = None
+            self._before = {}
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
         if self._asking:  # input() would go on waiting for its line
             raise KeyboardInterrupt
 

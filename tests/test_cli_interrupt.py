@@ -34,8 +34,9 @@ def all_steps() -> int:
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.99])
 @pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_shows_what_there_is(
-    run: Run, monkeypatch: pytest.MonkeyPatch, share: float, as_json: bool, all_steps: int
+    run: Run, monkeypatch: pytest.MonkeyPatch, share: float, as_json: bool, number: signal.Signals, all_steps: int
 ) -> None:
     engines: list[Engine] = []
     step, steps, at = Engine.advance, 0, int(share * all_steps)
@@ -44,11 +45,11 @@ def test_ctrl_c_shows_what_there_is(
         nonlocal steps
         engines.append(self)
         if steps == at:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         steps += 1
         return step(self)
 
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     monkeypatch.setattr(Engine, "advance", stepping)
     code, out, err = run("compare", *["--json"] * as_json)
     assert code == 130 and err == ""
@@ -62,7 +63,7 @@ def test_ctrl_c_shows_what_there_is(
         assert report["interrupted"]
     else:
         assert "Stopped early" in out
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
 
 
 def test_ctrl_c_keeps_the_text_of_unfinished_branches(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

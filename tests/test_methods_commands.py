@@ -31,7 +31,7 @@ PLAYED = (*BASELINES, "early-cancel", "deepconf", "deepconf-online", "multiverse
 
 DOCS = Path(__file__).parents[1] / "docs"
 SOURCE = Path(inspect.getfile(Method)).parent
-OWN = re.findall(r"```python\n(.*?)```", DOCS.joinpath("methods.md").read_text("utf-8"), re.DOTALL)[0]
+OWN, PRUNE, *_ = re.findall(r"```python\n(.*?)```", DOCS.joinpath("methods.md").read_text("utf-8"), re.DOTALL)
 
 
 def test_methods_lists_all_with_what_they_are(run: Run) -> None:
@@ -170,7 +170,19 @@ def test_a_method_of_ones_own_runs_and_races(run: Run, tmp_path: Path) -> None:
     assert code == 0 and [row["method"] for row in json.loads(table.read_text())["rows"]] == [*BASELINES, "two-tries"]
 
 
-@pytest.mark.parametrize("text", ["x = 1", "raise SystemError('no')", "def (:"])
+def test_a_file_is_found_from_the_folder_that_it_is_in(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.py").write_text(PRUNE)
+    monkeypatch.chdir(tmp_path)
+    for name in ("own.py", "./own.py"):
+        code, out, err = run("think", "prune:width=4,keep=2", "--file", name, "--random")
+        assert code == 0 and "chosen by confidence" in out, err
+
+
+@pytest.mark.parametrize(
+    "text", ["x = 1", "from miniapr.methods.sequential import *", "raise SystemError('no')", "def (:"]
+)
 def test_a_file_without_a_method_is_told(run: Run, tmp_path: Path, text: str) -> None:
     file = tmp_path / "own.py"
     file.write_text(text)

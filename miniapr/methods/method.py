@@ -110,11 +110,8 @@ def methods_of(file: Path) -> list[Method]:
         spec.loader.exec_module(module)
     except Exception as error:
         raise ValueError(f"{str(file)!r} could not be run: {type(error).__name__}: {error}") from error
-    found = [value for value in vars(module).values() if isinstance(value, Method) and _from(value, file)]
+    defined = vars(module)
+    found = [value for value in defined.values() if isinstance(value, Method) and value.play.__globals__ is defined]
     if not found:
         raise ValueError(f"{str(file)!r} defines no method: put @method(...) before one")
     return found
-
-
-def _from(value: Method, file: Path) -> bool:
-    return value.play.__code__.co_filename == str(file)

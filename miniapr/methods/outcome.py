@@ -23,7 +23,7 @@ class Thought:
     parent: int | None
     text: str
     decoded: int
-    end: str  # "joined", "released", "aborted", or "alive" to the end
+    end: str  # "joined", "released" (by the method, or with all others at its end), "aborted"
     joins: tuple[int, ...] = ()  # branches that it took up
 
 

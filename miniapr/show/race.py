@@ -77,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         for row in race(engine, ready.entries, ready.game.player, ready.problems, args.seed, ready.budget):
             rows[row.name] = row
             progress.update(task, advance=1, description=row.name)
+            if row.name == ready.entries[-1].name and not progress.console.is_terminal:  # where no bar is seen
+                print(f"{row.problems} of {len(ready.problems)} problems", file=sys.stderr)
             if interrupt():
                 break
     ordered = [rows[one.name] for one in ready.entries if one.name in rows]

@@ -28,7 +28,7 @@ COSTS = {
 
 def page(rows: Sequence[Row], traces: Mapping[str, Trace], title: str, note: str) -> str:
     """``rows``: at least one. ``traces``: by the names of the methods; they are read from a list on the page."""
-    titles = ["method", "right", "95 %", *COSTS.values(), "ms", "judge"]
+    titles = ["method", "right", "95 %", "judge", *COSTS.values(), "ms"]
     head = "".join(f"<th scope=col>{title}</th>" for title in titles)
     body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows)
     picture = io.BytesIO()
@@ -44,8 +44,8 @@ def page(rows: Sequence[Row], traces: Mapping[str, Trace], title: str, note: str
 def _cells(row: Row) -> str:
     low, high = row.interval
     costs = row.costs
-    cells = [f"{100 * row.accuracy:.0f} %", f"{100 * low:.0f} to {100 * high:.0f}"]
+    cells = [f"{100 * row.accuracy:.0f} %", f"{100 * low:.0f} to {100 * high:.0f}", row.judge]
     cells += [f"{costs[name]:,.0f}" for name in COSTS]
-    cells += [f"{1000 * costs['seconds']:,.0f}", row.judge]
+    cells.append(f"{1000 * costs['seconds']:,.0f}")
     name = f"<th scope=row>{html.escape(row.name)}</th>"
     return name + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)

@@ -86,12 +86,12 @@ def see_cost(report: Report, spent: Spent) -> list[str]:
     share, total = line.critical_path / result.critical_path, result.total_tokens / line.total_tokens
     change = f"{_times(share)} shorter" if share >= 1 else f"{_times(1 / share)} longer"
     passes = f"{spent.steps} forward passes instead of {line.steps}"
-    return [f"{path}: {change}, in {passes}. In all it decoded {_times(total)} as many tokens."]
+    return [f"{path}: {change}, in {passes}. In all it decoded {_times(total, 2)} as many tokens."]
 
 
 def _tokens(count: int) -> str:
     return "no token" if count == 0 else "1 token" if count == 1 else f"{count} tokens"
 
 
-def _times(ratio: float) -> str:
-    return f"{ratio:.1f} times"
+def _times(ratio: float, digits: int = 1) -> str:
+    return f"{ratio:.{digits}f} times"
