@@ -98,11 +98,14 @@ class Run:
 
     def _warm_up(self, stop: Stop) -> None:
         """The first passes of a process are slow (memory, threads, kernels chosen): not part of what is
-        measured, so they are made beforehand, in an engine that is thrown away."""
+        measured, so they are made beforehand."""
+        self._aside(_rehearsal(self._prompts["adaptive"], self.control), stop)  # an error would come again, in the run
+
+    def _aside(self, program: Program, stop: Stop, limits: Limits | None = None) -> None:
+        """In an engine that is thrown away, so that nobody draws or counts it."""
         engine = self._new_engine(record=False)
-        tokens = self._prompts["adaptive"]
-        request = engine.submit(_rehearsal(tokens, self.control))
-        engine.drive(request, stop)  # an error here would come again, in the run itself
+        request = engine.submit(program, limits)
+        engine.drive(request, stop)
         engine.abort(request)
 
     def _compare(self, stop: Stop, guide: Guide | None) -> None:
@@ -112,8 +115,7 @@ class Run:
         concluded = self._wait(request, guide.follow(self.engine, request, stop) if guide else stop)
         if concluded and TRUTH in concluded:
             reading = distances(result, self._method, concluded[TRUTH], self.options.sampling)
-            engine = self._new_engine(record=False)
-            engine.drive(engine.submit(reading, self._limits()), stop)
+            self._aside(reading, stop, self._limits())
 
     def _sequential(self, stop: Stop) -> None:
         program = adaptive(
