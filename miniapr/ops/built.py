@@ -14,9 +14,13 @@ SUFFIXES = (".cpp", ".cu", ".cuh", ".h", ".inl")
 
 
 def own_sources() -> Path:
-    """The folder with the kernels' sources: in an installed package, or beside it in a clone."""
+    """The folder with the kernels' sources: in an installed package, or beside it in a clone. Raises ImportError if
+    there is none: a part of the package was copied."""
     package = Path(__file__).resolve().parents[1]
-    return next(path for path in (package / "csrc", package.parent / "csrc") if path.is_dir())
+    for path in (package / "csrc", package.parent / "csrc"):
+        if path.is_dir():
+            return path
+    raise ImportError(f"the kernels' sources are neither in {package} nor beside it: install the package whole")
 
 
 def checksum(csrc: Path, module: str) -> str:
