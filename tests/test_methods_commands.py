@@ -61,6 +61,8 @@ def test_methods_says_all_of_one(run: Run) -> None:
     for said in ("Spawn and join", "parent, child, call, control", "levels=1", "from 0", "arXiv 2504.15466"):
         assert said in out
     assert [row["name"] for row in json.loads(run("methods", "apr", "--json")[1])] == ["apr"]
+    said = " ".join(run("methods", "deepconf")[1].split())
+    assert "window tokens of a sliding mean" in said and "measure of a whole trace: mean, tail, bottom" in said
     code, _, err = run("methods", "telepathy")
     assert code == 2 and "there are sequential" in err and err.count("\n") == 1
 

@@ -27,7 +27,7 @@ TAUGHT = taught(
     Teacher(full=1.0, narrow=0.0, tries=0, free=TOLD),
     COIN,
     seeded=True,
-    tokens=400_000,
+    tokens=2_000_000,
     batch_tokens=2048,
     warmup_steps=20,
 )

@@ -61,6 +61,11 @@ class Method:
         """The first sentence of its documentation."""
         return (inspect.getdoc(self.play) or "").partition("\n\n")[0].replace("\n", " ")
 
+    @property
+    def more(self) -> str:
+        """What its documentation says after that: its options above all."""
+        return (inspect.getdoc(self.play) or "").partition("\n\n")[2]
+
     def __call__(self, problem: Any, player: Player, budget: Budget, **options: Any) -> Program:
         """Raises ValueError for a role that the player lacks, an unknown option, or more width than the budget has."""
         unknown = sorted(options.keys() - self.options.keys())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
@@ -59,4 +60,23 @@ def _print_one(method: Method) -> None:
     rows |= {"positions": method.positions, "needs the roles": ", ".join(method.needs)}
     for title, said in (rows | {"options": options or "none", "published": method.paper or "ours"}).items():
         table.add_row(title, said)
+    entries = _entries(method.more)
+    for entry in entries:
+        if len(parts := re.split(r"\s{2,}", entry, maxsplit=1)) == 2:
+            table.add_row(f"  {parts[0]}", parts[1])
     out.print(table)
+    for entry in entries:
+        if not re.search(r"\s{2,}", entry):
+            out.print(Text(f"\n{entry}"))
+
+
+def _entries(text: str) -> list[str]:
+    """Paragraphs, and lines of the form ``option  what it is``, each without the breaks of its source."""
+    entries: list[str] = []
+    for paragraph in text.split("\n\n"):
+        for number, line in enumerate(paragraph.splitlines()):
+            if number and (line[0] == " " or not re.match(r"[\w, ]+?\s{2,}\S", line)):
+                entries[-1] += f" {line.strip()}"
+            else:
+                entries.append(line.strip())
+    return entries

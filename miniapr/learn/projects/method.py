@@ -17,7 +17,7 @@ from . import Project, Score, mean_cost
 PROBLEMS, TOKENS = 16, 150
 TEXT = f"""\
 Write a method: a program as in chapters 9 to 12, under `@method(...)`. `docs/methods.md` says what each
-operation gives; `miniapr methods` lists the roles that models play.
+operation gives; `miniapr methods NAME` says which roles one needs.
 
 The shipped model plays it on {PROBLEMS} held-out Countdown problems of three numbers, with at most {TOKENS}
 tokens for each, in all branches together. A problem costs the critical path of its answer, or {TOKENS} where
