@@ -42,10 +42,14 @@ def page() -> str:
 <body class="miniapr landing">
 <main>
 <h1>Thinking in parallel</h1>
-<p>A language model that forks its own thought. It has 0.9 million parameters and runs in this page, right now.</p>
+<p>A language model that forks its own thought: tries that need not wait for one another are decoded side by side,
+then joined. It has 0.9 million parameters and runs in this page, right now. This is the first page of <b>miniapr</b>, a
+small engine from which to learn how such thinking works and what it costs.</p>
 <nav aria-label="Book"><a href="chapters.html">Read the book</a>
-<a href="tutorials/00_ten_minutes.html">Ten minutes</a> <a href="docs/methods.html">Ways to think</a>
+<a href="tutorials/00_ten_minutes.html">Ten minutes</a> <a href="tutorials/09_ways_to_think.html">Ways to think</a>
+<a href="docs/methods.html">All methods</a>
 <a href="docs/architecture.html">How it is built</a></nav>
+<p>The puzzle: make the first number of the others with + - * /, each used once. Some have no solution.</p>
 <div id="landing"></div>
 <noscript><p>Without JavaScript nothing can think here. This is a recorded run; the book can be read.</p>
 <figure><img src="{PICTURE}" alt="One run: who decoded when, and the pool of KV blocks over time"></figure></noscript>

@@ -47,10 +47,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def thought(page: Any) -> list[str]:
-    """What it came to, join by join."""
+def thought(page: Any, ends: int = 1) -> list[str]:
+    """What it came to, join by join, as soon as there are so many ``ends``."""
     cards = page.locator(".outcome section")
-    cards.first.wait_for(timeout=60_000)
+    cards.nth(ends - 1).wait_for(timeout=60_000)
     return [re.sub(r"\s+", " ", card.inner_text()) for card in cards.all()]
 
 
@@ -62,19 +62,33 @@ def both() -> list[str]:
         with Session(bundle, bundle.tokenizer.ids(prompt_text(Problem((8, 7, 3), 29)).split())) as session:
             session.play("decode", "fork 8", "decode", f"join {how}", "decode")
             again, critical = session.cost.recomputed, session.critical
-        said.append(
-            f"{title} ( 7 * 3 ) + 8 \u2713 {again} tokens computed again, {critical} decoded one after the other"
-        )
+        said.append(card(title, critical, f"{again} computed again for the join" if again else "none computed again"))
     return said
 
 
+def card(title: str, critical: int, again: str) -> str:
+    return f"{title} ( 7 * 3 ) + 8 \u2713 {critical} tokens one after the other: that is the wait {again}"
+
+
+@pytest.fixture(scope="module")
+def line() -> str:
+    """The same in line."""
+    bundle = miniapr.load()
+    prompt = prompt_text(Problem((8, 7, 3), 29), "sequential")
+    with Session(bundle, bundle.tokenizer.ids(prompt.split())) as session:
+        session.play("decode", "decode")
+        return card("in line, without a fork", session.critical, "none computed again")
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
-def test_it_thinks_as_it_is_opened(width: int, scheme: str, browser: Any, site: Path, both: list[str]) -> None:
+def test_it_thinks_as_it_is_opened(
+    width: int, scheme: str, browser: Any, site: Path, both: list[str], line: str
+) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-playwright-python")
     with served(site) as address:
         seen = Seen(browser.new_page(viewport={"width": width, "height": 740}, color_scheme=scheme))
         seen.page.goto(address)
-        assert thought(seen.page) == both
+        assert thought(seen.page, 3) == [*both, line]
         runs = [run.bounding_box() for run in seen.page.locator(".run").all()]
         assert len(runs) == 2 and runs[0]["y"] == runs[1]["y"] and runs[0]["x"] < runs[1]["x"]  # side by side
         assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")

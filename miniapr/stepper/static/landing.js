@@ -9,6 +9,8 @@ import { start } from "./thinker.js";
 import { tryout } from "./tryout.js";
 
 const JOINS = [["stitch", "stitch"], ["reprefill", "re-prefill"]];
+const IN_LINE = "<sequential>"; // the token that asks for one line of thought
+const PARTS = 4; // of a line that finds no end
 const WIDEST = 16; // branches of a fork
 const SHOW = { plan: 700, branches: 900, joins: 800 }; // milliseconds that each stage is played in, on any machine
 const FRAME = 40; // milliseconds between two pictures at least
@@ -53,7 +55,7 @@ export function landing(root, { problem, trace }) {
   begin(problem);
 }
 
-/** Plan, fork, decode, join in both ways; what one stage computes is played while the next is computed. Rejects as soon
+/** Plan, fork, decode, join in both ways, and the same problem in line; what one stage computes is played while the next is computed. Rejects as soon
  * as it is not `still` wanted: the next one has the same engine. */
 async function think(thinker, problem, { load, say, play, show }, still) {
   const { numbers, target } = problem, puzzle = `Make ${target} of ${numbers.join(", ")}`;
@@ -92,7 +94,12 @@ async function think(thinker, problem, { load, say, play, show }, still) {
   load({ ...branches.trace, runs }, 0);
   say(`${puzzle}: the same branches joined in two ways, stitched where they lie or computed again as one text.`);
   await when(play("join", SHOW.joins));
-  show(...runs.map((run) => ending(run, problem)));
+  const ends = runs.map((run) => ending(run, problem));
+  show(...ends);
+  await when(thinker.open(promptOf(problem, IN_LINE)));
+  let line;
+  for (let part = 0; part < PARTS && !line?.branches[0].ended; part++) [line] = await decode(); // each ends after 100 tokens
+  show(...ends, ending({ ...line.trace.runs[0], title: "in line, without a fork" }, problem));
 }
 
 /** The frame in which event `number` of a run is. */
@@ -121,6 +128,6 @@ function ending({ title, ...run }, problem) {
 
 function card({ title, answer, right, again, critical }) {
   return html("section", { class: right ? "right" : "wrong" }, html("h2", {}, title),
-    html("p", { class: "said" }, answer ? `${answer} ${right ? "\u2713" : "\u2717"}` : "no answer"),
-    html("p", {}, `${again} tokens computed again, ${critical} decoded one after the other`));
+    html("p", { class: "said" }, answer ? `${answer} ${right ? "\u2713" : "\u2717"}` : "no answer found"),
+    html("p", {}, `${critical} tokens one after the other: that is the wait`), html("p", {}, again ? `${again} computed again for the join` : "none computed again"));
 }
