@@ -1,4 +1,4 @@
-"""The figures of an experiment: a panel each, kinds of problems from left to right, a line for each arm."""
+"""The figures of an experiment: a panel each, kinds of problems one below the other, a line for each arm."""
 
 from __future__ import annotations
 
@@ -10,26 +10,36 @@ from .report import Report, bounds, number
 
 def picture(report: Report, path: Path, title: str) -> None:
     """Means, with the range over seeds or, of one, the interval over problems; the file's suffix says the format."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     figures, kinds = report.figures, list(dict.fromkeys(kind for runs in report.runs.values() for kind in runs[0]))
+    colours = colormaps["tab10" if len(report.runs) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
     columns = min(4, len(figures))
     rows = -(-len(figures) // columns)
-    figure = Figure(figsize=(3.4 * columns + 2, 2.9 * rows + 0.5), layout="constrained", dpi=110)
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    tall = max(1.6, 0.14 * len(kinds) * max(2, len(report.runs)))  # inches: a line for each arm of each kind
+    figure = Figure(figsize=(3.2 * columns + 2.5, (tall + 0.5) * rows + 0.4), layout="constrained", dpi=110)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    panels = grid.flatten()
     for panel, (name, share) in zip(panels, figures.items(), strict=False):
         for place, (arm, runs) in enumerate(report.runs.items()):
-            aside = 0.5 * ((place + 0.5) / len(report.runs) - 0.5)  # or the intervals would hide each other
+            aside = 0.7 * ((place + 0.5) / len(report.runs) - 0.5)  # or the intervals would hide each other
             for at, kind in enumerate(kinds):
                 values = [run[kind][name] for run in runs if run.get(kind, {}).get(name) is not None]
                 if values:
                     (low, high), mean = bounds(values), statistics.mean(map(number, values))
-                    panel.plot([at + aside] * 2, [low, high], color=f"C{place % 10}", lw=1.2)
-                    panel.plot(at + aside, mean, "o", color=f"C{place % 10}", ms=4, label=None if at else arm)
+                    panel.plot([low, high], [at + aside] * 2, color=colours[place % len(colours)], lw=1.2)
+                    panel.plot(
+                        mean, at + aside, "o", color=colours[place % len(colours)], ms=4, label=None if at else arm
+                    )
         panel.set_title(f"{name} (share)" if share else name, fontsize=9, loc="left")
-        panel.set_xticks(range(len(kinds)), kinds, fontsize=7, rotation=0 if len(kinds) < 4 else 40)
+        panel.tick_params(labelsize=8)
+        panel.grid(axis="x", lw=0.3)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.set_ylim(bottom=0)
+        panel.set_xlim(left=0)
+    for line in grid:
+        line[0].set_yticks(range(len(kinds)), kinds)
+    panels[0].set_ylim(len(kinds) - 0.5, -0.5)  # the first one above
     for panel in panels[len(figures) :]:
         panel.set_axis_off()
     handles, labels = panels[0].get_legend_handles_labels()
