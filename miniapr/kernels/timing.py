@@ -44,7 +44,7 @@ class _Variant:
 
 
 def time(
-    backend: Operations | str, operations: Sequence[str] = (), repeats: int = 30, dtype: torch.dtype = torch.float32
+    backend: Operations | str, operations: Sequence[str] = (), *, repeats: int = 30, dtype: torch.dtype = torch.float32
 ) -> Table[Timed]:
     """Time the named operations of a backend, or all of them, KV stored as ``dtype``; a few seconds. The limit of an
     operation is the best bandwidth measured beside it: of reading if it mostly reads, else of copying.
