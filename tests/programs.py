@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,13 @@ from shadow import Shadow, oracle
 from miniapr.engine import operations as op
 from miniapr.engine.branch import Branch
 from miniapr.engine.engine import Engine
+from miniapr.engine.events import Event
 from miniapr.engine.joins import message
 from miniapr.engine.request import Program, Request
 from miniapr.engine.sampling import Sampling
 from miniapr.kv.ancestry import ancestry
 from miniapr.kv.weave import POSITIONS
+from miniapr.methods.play import Meter
 from miniapr.model.decoder import Decoder
 
 HOW = ("stitch", "stitch_contiguous", "stitch_copied", "reprefill", "select", "message")
@@ -126,6 +129,7 @@ class World:
     def __init__(self, engine: Engine, reference_model: Decoder, tolerance: float) -> None:
         self.engine, self.model, self.tolerance = engine, reference_model, tolerance
         self.shadows: dict[Branch, Shadow] = {}
+        self.own: dict[Branch, tuple[int, list[int]]] = {}
         self.checked: dict[Branch, int] = {}
         self.compared = 0
 
@@ -137,6 +141,13 @@ class World:
         shadow.append(branch.history[known:])
         assert branch.position == shadow.position
         return shadow
+
+    def given(self, branch: Branch, tokens: Sequence[int] = ()) -> list[int]:
+        """All that a branch was given and has decoded itself, these tokens included, and nothing that it has joined."""
+        decoded, own = self.own.get(branch, (0, []))
+        own += [token.id for token in branch.generated[decoded:]] + list(tokens)
+        self.own[branch] = len(branch.generated), own
+        return own
 
     def leaves(self, request: Request) -> list[Branch]:
         return [branch for branch in request.alive if not branch.children]
@@ -159,6 +170,7 @@ class World:
     def program(self, prompt: tuple[int, ...], sampling: Sampling, acts: tuple[Act, ...]) -> Program:
         root = yield op.Start(prompt, sampling)
         self.shadows[root] = Shadow().append(prompt)
+        self.given(root, prompt)
         for act in acts:
             leaves = self.leaves(root.request)
             leaf = leaves[act.who % len(leaves)]
@@ -170,6 +182,7 @@ class World:
             elif act.kind == "extend" and len(leaf.history) < MAX_TOKENS:
                 yield from self.settled([leaf])
                 yield op.Extend(leaf, act.tokens)
+                self.given(leaf, act.tokens)
             elif act.kind == "settle":
                 yield op.Settle([leaf])
             elif act.kind == "release" and len(leaves) > 1:
@@ -188,6 +201,7 @@ class World:
                 children = yield op.Fork(leaf, act.seeds, given, voices)
                 for child, seed, voice in zip(children, act.seeds, voices or [None] * len(children), strict=True):
                     self.shadows[child] = self.shadow(leaf).fork(given, voice).append(seed)
+                    self.given(child, seed)
             elif act.kind == "join":
                 yield from self.join(root.request, act)
         yield op.Settle(self.leaves(root.request))
@@ -257,6 +271,7 @@ class World:
         joined = yield op.Join(parent, list(reversed(chosen)), rule, then, keep=act.keep)
         event(f"join {act.how}")
         self.shadows[joined] = before.joined(act.how, shadows, act.tokens, keep).append(then)
+        self.given(joined, act.tokens if act.how == "message" else then)
 
 
 def fresh(branch: Branch) -> bool:
@@ -281,6 +296,15 @@ def fits_alone(engine: Engine, request: Request) -> bool:
     """Whether the pool could hold all that a request's branches stand on."""
     needed = ancestry(piece for branch in request.branches for piece in (*branch.view, branch.span.whole()))
     return sum(engine.pool.blocks_for(stop) for stop in needed.values()) <= len(engine.pool)
+
+
+def told(events: Sequence[Event], request: Request) -> dict[int, list[int]]:
+    """What each branch wrote, as the tree of a thought tells it from events."""
+    meter = Meter()
+    for one in events:
+        if one.request == request.id:
+            meter.read(one)
+    return {id: seen.tokens for id, seen in meter.branches.items()}
 
 
 def run(scenario: Scenario, backend: Any, dtype: Any, tolerance: float) -> list[Any]:
@@ -319,4 +343,7 @@ def run(scenario: Scenario, backend: Any, dtype: Any, tolerance: float) -> list[
             assert not fits_alone(engine, request), request.error
     event(f"preempted {any(e.kind == 'preempted' for e in engine.events)}")
     assert_nothing_held(engine)
+    for request in requests:
+        if request.state == "finished":
+            assert told(engine.events, request) == {b.id: world.given(b) for b in request.branches}
     return [request.task.value if request.state == "finished" and request.task else None for request in requests]

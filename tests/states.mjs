@@ -30,4 +30,6 @@ for (const step of Object.keys(told)) told[step] = JSON.parse(told[step]);
 const end = run.length ? run.at(run.length - 1) : null;
 const alive = end ? [...end.branches.values()].filter((branch) => branch.alive) : [];
 const standing = Object.fromEntries(alive.map(({ id }) => [id, end.standing(id)]));
-console.log(JSON.stringify({ told, counters: end?.counters ?? null, standing }));
+const spans = [...(end?.spans.values() ?? [])].filter(({ read, tokens }) => read && tokens.length);
+const read = Object.fromEntries(spans.map(({ id, read, tokens }) => [id, tokens.slice(0, read)]));
+console.log(JSON.stringify({ told, counters: end?.counters ?? null, standing, read }));

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers import (
@@ -14,6 +16,7 @@ from helpers import (
     small_model,
     tree,
 )
+from programs import told
 
 from miniapr.engine.branch import Branch
 from miniapr.engine.engine import Engine
@@ -190,6 +193,31 @@ def test_keeping_the_branches_lets_all_of_them_go_on(how: str) -> None:
     _, others = tree(other := make_engine(), [[1], [2, 3]])
     other.decode(others, max_tokens=3)
     assert [b.history for b in others] == [b.history for b in branches]
+
+
+# What they say
+
+
+@pytest.mark.parametrize("how", JOINS)
+def test_a_join_says_which_of_its_tokens_are_read_again_and_which_are_new(how: str) -> None:
+    engine = make_engine()
+    root, branches = tree(engine, [[1], [2, 3]])
+    own, again = root.history, branches[1].tokens  # the first branch's are kept as they are
+    engine.settle(branches[0])
+    joined = engine.join(root, branches, how, then=[4, 2])
+    data = next(e.data for e in engine.events if e.kind == "joined")
+    assert data["tokens"][: data["read"]] == (again if how == "reprefill" else [])
+    assert told(engine.events, joined.request)[root.id] == [*own, 4, 2]
+    silent = [replace(e, data=e.data | {"read": 0}) if e.kind == "joined" else e for e in engine.events]
+    assert (told(silent, joined.request)[root.id] == [*own, 4, 2]) == (how != "reprefill"), "control"
+
+
+def test_a_message_is_new() -> None:
+    engine = make_engine()
+    root, branches = tree(engine, [[1], [2, 3]])
+    own = root.history
+    engine.join(root, branches, message([7, 8], 1))
+    assert told(engine.events, root.request)[root.id] == [*own, 7, 8]
 
 
 # What they cost

@@ -97,10 +97,11 @@ def test_nested_blocks_are_joined_and_counted_as_the_text_says(seed: int, join: 
 
 
 @settings(max_examples=12)
-@given(st.integers(0, 10**9))
-def test_the_tree_has_a_node_for_every_thread_where_it_belongs(seed: int) -> None:
+@given(st.integers(0, 10**9), st.sampled_from(JOINS))
+def test_the_tree_has_a_node_for_every_thread_where_it_belongs(seed: int, join: str) -> None:
     trace = Writer(seed).line(("think",), WORDS["eos"])
-    _, outcome = play(trace, multiverse)
+    _, outcome = play(trace, multiverse, join=join)
+    assert outcome.tree[0].text.split() == [word for one in stretches(trace) for word in (*one.given, *one.written)]
     nodes = {thought.branch: thought for thought in outcome.tree}
     threads = [thread for block in blocks(trace) for thread in block.threads]
     assert len(nodes) == 1 + len(threads)

@@ -19,7 +19,9 @@ from taught import Taught
 from test_methods_calls import demonstrate as called
 from test_methods_sorting import demonstrate as sorted_by_halves
 
+from miniapr.engine import operations as op
 from miniapr.engine.engine import Engine
+from miniapr.engine.request import Program
 from miniapr.methods.budget import Budget
 from miniapr.methods.table import METHODS
 from miniapr.players import game_of
@@ -96,6 +98,24 @@ def test_its_counters_are_the_engines_own(how: str) -> None:
     names = ("decoded", "prefilled", "recomputed", "reused", "bytes_moved", "keys_shifted")
     assert {name: found[name] for name in names} == {name: getattr(cost, name) for name in names}
     assert found["passes"] == cost.steps and found["critical"] == request.branches[0].critical
+
+
+def test_what_is_read_again_stays_that_where_it_is_joined_again_before_it_is_computed() -> None:
+    def program() -> Program:
+        root = yield op.Start([1, 2, 3])
+        left, right = yield op.Fork(root, [[7, 8], [9]])
+        inner = yield op.Fork(left, [[4, 5], [6, 10]])
+        yield op.Settle([*inner, right])
+        left = yield op.Join(left, inner, "reprefill", then=[5])
+        joined = yield op.Join(root, [left, right], "reprefill", then=[11], keep=True)
+        yield op.Settle([left, right, joined])
+
+    engine = make_engine(reuse_prefixes=False)
+    request = engine.submit(program())
+    engine.wait(request)
+    found = states(Trace.of(engine))
+    assert found["counters"]["recomputed"] == request.cost.recomputed == 3
+    assert [*found["read"].values()] == [[6, 10], [6, 10, 5, 9]]
 
 
 @pytest.mark.parametrize(

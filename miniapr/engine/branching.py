@@ -95,7 +95,8 @@ class Branching(Spans):
         if self.log.on:
             names, how = [branch.id for branch in branches], getattr(rule, "__name__", "custom")
             seconds = time.perf_counter() - begun
-            self._told("joined", joined, parent=parent.id, children=names, how=how, seconds=seconds, **cost)
+            told: dict[str, Any] = {"parent": parent.id, "children": names, "how": how, "read": merge.read, **cost}
+            self._told("joined", joined, seconds=seconds, **told)
         return joined
 
     def _count(self, tree: Tree, **amounts: int) -> None:

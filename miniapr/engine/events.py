@@ -34,7 +34,8 @@ class Event:
     woven                members [{branch, ...}, ...]: from now on they see each other's tokens as they are written;
                          ``common`` tokens of their views are the same; ``positions``: see ``kv.weave.Weave``
     copied               span, a copy of span ``source`` in ``blocks``, its keys turned by ``turn``; position, tokens
-    joined               branch, parent, children, how, recomputed, reused, bytes_moved, keys_shifted, seconds, ...
+    joined               branch, parent, children, how, recomputed, reused, bytes_moved, keys_shifted, seconds, ...;
+                         ``read``: how many of its tokens, the first, are the children's text again; the rest is new
     fallback             a join was done another way, and why
     merged               branch, whose join it was; what it wrote lives on
     released, aborted    branch

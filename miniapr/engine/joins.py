@@ -36,6 +36,7 @@ class Merge:
     position  of its next token
     compute   tokens to compute under that view, from that position on
     again     how many of them had their KV computed before
+    read      how many of them, the first, are the branches' own text, read again; those after are new
     copy      move pieces with a shift for real instead of turning queries
     row       the logits after the last token, if nothing is to be computed
     """
@@ -44,6 +45,7 @@ class Merge:
     position: int
     compute: tuple[int, ...] = ()
     again: int = 0
+    read: int = 0
     copy: bool = False
     row: Row | None = None
 
@@ -90,7 +92,7 @@ def reprefill(parent: Branch, branches: Sequence[Branch]) -> Merge:
         kept += len(ready)  # of what is there in part, the next stands on more than the view has: it ends the loop
     text = [token for branch in branches for piece in branch.own for token in piece.tokens]
     known = sum(min(piece.stop, piece.span.written) - piece.start for b in branches for piece in b.own)
-    return Merge(view, parent.position + kept, tuple(text[kept:]), again=known - kept)
+    return Merge(view, parent.position + kept, tuple(text[kept:]), again=known - kept, read=len(text) - kept)
 
 
 def select(parent: Branch, branches: Sequence[Branch]) -> Merge:

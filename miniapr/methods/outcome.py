@@ -17,7 +17,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Thought:
-    """A branch as it ended: a node of the tree. ``parent``: the branch it forked from."""
+    """A branch as it ended: a node of the tree. ``parent``: the branch it forked from. ``text``: what it was given and
+    wrote itself; what it joined is told where it was written."""
 
     branch: int
     parent: int | None

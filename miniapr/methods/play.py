@@ -73,8 +73,10 @@ class Meter:
                 grown = _Seen(event.branch, _length(child), list(child["tokens"]))
                 self.branches[child["branch"]] = grown
         elif event.kind == "joined":
+            if event.branch != data["parent"]:  # beside it: a child of the same branch
+                seen.parent = self.branches[data["parent"]].parent
             seen.context, seen.joins = _length(data), (*seen.joins, *data["children"])
-            seen.tokens += data["tokens"]
+            seen.tokens += data["tokens"][data["read"] :]
         elif event.kind in ("merged", "released", "aborted"):
             seen.end = "joined" if event.kind == "merged" else event.kind
 

@@ -62,7 +62,10 @@ KINDS: dict[str, dict[str, Rule]] = {
     "step": {"rows": whole, "seconds": number},
     "pool": {"refs": lambda x: isinstance(x, dict) and all(k.isdigit() and whole(n) for k, n in x.items())},
 }
-OPTIONAL: dict[str, Rule] = {"alternatives": listed(row(whole, number, text))}
+OPTIONAL: dict[str, Rule] = {  # "read" is not in older traces
+    "alternatives": listed(row(whole, number, text)),
+    "read": whole,
+}
 OF_A_BRANCH = frozenset([
     "started", "cached", "extended", "sealed", "decoded", "stopped", "waited", "forked", "joined", "merged",
     "released",

@@ -70,7 +70,7 @@ export function inspect(run, state, token) {
     event ? html("div", { class: "rivals" },
       html("p", {}, `sampled with probability ${percent(event.data.logprob)}`),
       rivals.map(([id, logprob, text]) => html("div", { class: id === event.data.token ? "rival chosen" : "rival" },
-        html("span", {}, text), html("i", { style: `width:${Math.round(120 * Math.exp(logprob))}px` }), html("span", {}, percent(logprob))))) : html("p", { class: "none" }, "given, not sampled"));
+        html("span", {}, text), html("i", { style: `width:${Math.round(120 * Math.exp(logprob))}px` }), html("span", {}, percent(logprob))))) : html("p", { class: "none" }, index < span.read ? "written by a branch, read again here" : "given, not sampled"));
 }
 
 const percent = (logprob) => {

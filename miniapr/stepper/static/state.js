@@ -11,7 +11,7 @@ const COUNTERS = ["decoded", "prefilled", "recomputed", "reused", "bytes_moved",
 
 class State {
   constructor() {
-    this.spans = new Map(); // id -> {id, branch, position, tokens, written, blocks, turn, source, view, weave}
+    this.spans = new Map(); // id -> {id, branch, position, tokens, written, blocks, turn, source, view, read, weave}
     this.branches = new Map(); // id -> {id, parent, span, view, alive, end, first, critical, sources}
     this.refs = new Map(); // block -> how many hold it
     this.owner = new Map(); // block -> span
@@ -99,7 +99,7 @@ const length = (pieces) => pieces.reduce((sum, [, from, to]) => sum + to - from,
 function begin(state, branch, said) {
   state.spans.set(said.span, {
     id: said.span, branch: branch.id, position: said.position, tokens: [...said.tokens], written: 0, blocks: [], turn: 0,
-    view: said.view, source: null, again: 0, peak: 0, sampled: false, weave: ALONE,
+    view: said.view, source: null, again: 0, peak: 0, read: 0, sampled: false, weave: ALONE,
   });
   branch.span = said.span;
   branch.view = said.view;
@@ -146,6 +146,8 @@ const APPLY = {
     const branch = state.branches.get(e.branch), span = state.spans.get(branch.span);
     span.tokens.length -= e.data.tokens.length; // they were not computed yet, and go on in the new span
     begin(state, branch, e.data);
+    const next = state.spans.get(e.data.span);
+    for (const name of ["again", "peak", "read"]) next[name] = Math.max(0, span[name] - span.tokens.length);
   },
   computed(state, e, size) {
     const span = state.spans.get(e.data.span), first = Math.floor(e.data.start / size);
@@ -187,7 +189,7 @@ const APPLY = {
     const source = state.spans.get(e.data.source), span = {
       id: e.data.span, branch: source.branch, position: e.data.position, tokens: [...e.data.tokens],
       written: e.data.tokens.length, blocks: [], turn: e.data.turn, view: source.view, source: source.id,
-      again: 0, peak: 0, sampled: false, weave: ALONE,
+      again: 0, peak: 0, read: 0, sampled: false, weave: ALONE,
     };
     span.peak = span.written;
     state.spans.set(span.id, span);
@@ -202,6 +204,7 @@ const APPLY = {
     Object.assign(branch, { critical, sources, how: data.how, joined: data.span, first: known ? branch.first : data.span });
     const span = state.spans.get(data.span);
     span.peak = span.again = Math.min(data.recomputed, data.tokens.length); // their keys and values were there once
+    span.read = data.read ?? 0; // an older trace does not say
     for (const name of ["reused", "bytes_moved", "keys_shifted"]) state.counters[name] += data[name];
   },
   merged(state, e) {

@@ -46,7 +46,7 @@ export class Branching extends Spans {
 
   merge(parent, branches, rule, then, keep) {
     if (keep) for (const branch of branches) this.seal(branch); // it may go on: not in blocks that the joined one reads
-    const merge = rule(parent, branches), { compute = [], again = 0, logits = null } = merge, fresh = [...compute, ...then];
+    const merge = rule(parent, branches), { compute = [], again = 0, read = 0, logits = null } = merge, fresh = [...compute, ...then];
     checkDistinct(merge.view);
     if (!fresh.length && !logits) throw new Error("the joined branch has no token to go on from: give some in `then`");
     this.checkTokens(fresh, merge.position);
@@ -62,7 +62,7 @@ export class Branching extends Spans {
     Object.assign(joined, { joinedAt: merge.position + compute.length, joinCost: cost });
     for (const name of ["reused", "bytes_moved", "keys_shifted"]) this.cost[name] += cost[name];
     const children = branches.map((branch) => branch.id);
-    this.emit("joined", joined, { parent: parent.id, children, how: rule.name, seconds: 0, ...cost, ...written(joined) });
+    this.emit("joined", joined, { parent: parent.id, children, how: rule.name, read, seconds: 0, ...cost, ...written(joined) });
     return joined;
   }
 

@@ -43,7 +43,7 @@ function reprefill(parent, branches) {
   }
   const text = branches.flatMap((branch) => branch.own.flatMap((piece) => piece.tokens));
   const known = branches.flatMap((branch) => branch.own).reduce((sum, { span, start, stop }) => sum + Math.min(stop, span.written) - start, 0);
-  return { view, position: parent.position + kept, compute: text.slice(kept), again: known - kept };
+  return { view, position: parent.position + kept, compute: text.slice(kept), again: known - kept, read: text.length - kept };
 }
 
 /** Go on from one branch and all that it sees; the others are let go. */
