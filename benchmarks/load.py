@@ -167,7 +167,7 @@ def main(words: Sequence[str] | None = None) -> None:
         parser.error(f"at least 1 request and 1 seed, got {args.requests} and {args.seeds}")
     torch.set_num_threads(1)
     found = measure(args.model, args.clock, args.requests, args.seeds)
-    found |= {"cpu": machine.cpu_name(), **machine.now()}
+    found |= {"cpu": machine.processor(), **machine.now()}
     print(json.dumps(found, indent=1))
     if args.json:
         kept = json.loads(args.json.read_text()) if args.json.exists() else {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 
 import torch
 
+from miniapr.lab.where import commit, processor
 from miniapr.ops import available
 
 
 def describe(backend: str) -> dict[str, Any]:
     return {
-        "cpu": cpu_name(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "last-level cache, MB": round(cache() / 1e6, 1),
         "memory, GB": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
@@ -34,22 +34,8 @@ def describe(backend: str) -> dict[str, Any]:
 
 
 def now() -> dict[str, Any]:
-    """When, and of which commit; with a + where files differ from it, None outside a git checkout."""
-    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=10"]
-    try:
-        told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-        commit: str | None = told.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = None
-    return {"date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()), "commit": commit}
-
-
-def cpu_name() -> str:
-    """The model's name as the system tells it."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    """When, and of which commit."""
+    return {"date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()), "commit": commit()}
 
 
 def cache() -> int:

@@ -26,7 +26,7 @@ from miniapr.model.bundle import Bundle
 from miniapr.tasks.countdown import verify
 from miniapr.train.practice import Practice, practice
 from miniapr.train.rewards import read_reward
-from miniapr.train.saved import difference
+from miniapr.train.saved import difference, usual
 
 TINY = dataclasses.replace(
     starts.SMALL, hidden_size=16, intermediate_size=24, layers=1, heads=2, batch_tokens=600, chunk_size=32
@@ -94,7 +94,13 @@ def test_an_experiment_runs_to_its_table_and_nothing_is_done_twice(
     assert (tmp_path / "two" / "curves.png").exists() and (tmp_path / "two" / "figures.png").exists()
     assert {name: len(found) for name, found in report.runs.items()} == {"tiny": 1, "one": 2, "other": 2}
     made = json.loads((tmp_path / "two" / "one-1.json").read_text())
-    assert made["found"]["hard"]["right"]["n"] == 4 and len(made["curve"]) == 1 and made["machine"] and made["torch"]
+    assert (
+        made["found"]["hard"]["right"]["n"] == 4
+        and len(made["curve"]) == 1
+        and made["machine"]
+        and made["torch"]
+        and "commit" in made
+    )
     monkeypatch.setattr(arms, "reinforce", None)  # whatever is done again fails
     monkeypatch.setattr(conduct, "load", None)
     assert conduct.conduct(TWO, tmp_path / "two", tmp_path / "starts", size, say=said.append) == report
@@ -111,18 +117,35 @@ def test_an_experiment_runs_to_its_table_and_nothing_is_done_twice(
     assert START.make(0, arms.Room(tmp_path / "starts", tmp_path, longer), said.append)
 
 
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    c: tuple[int, ...] = (1, 2)
+    operators: str = "+-"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    a: int
+    b: Inner = Inner()
+    steps: int = 3
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours", "said"),
     [
-        ({"a": 1, "b": {"c": (1, 2)}}, {"b": {"c": [1, 2]}, "a": 1}, None),
-        ({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}, "with b.c=2, this one has b.c=3"),
-        ({"b": {}}, {"b": {"operators": "+-"}}, "by a version that had no b.operators, this one has b.operators=+-"),
-        ({"a": 1, "old": 2}, {"a": 1}, "with old=2, this one has old=None"),
-        ({"steps": 3, "stepsize": 1}, {"steps": 4, "stepsize": 1}, None),
+        ({"a": 1, "b": {"c": (1, 2), "operators": "+-"}, "steps": 4}, Options(1), None),
+        ({"a": 1, "b": {"c": (1, 2)}}, Options(1), None),  # from before there were others, and as it was done then
+        ({"a": 1}, Options(1, Inner((1,))), "by a version that had no b.c, this one has b.c=[1]"),
+        ({"a": 1, "b": {"c": [3]}}, Options(1), "with b.c=[3], this one has b.c=[1, 2]"),
+        ({}, Options(1), "by a version that had no a, this one has a=1"),  # what has no default was always said
+        ({"a": 1, "old": 2}, Options(1), "with old=2, this one has old=None"),
+        ({"a": 1, "stepsize": 1}, Options(1), "with stepsize=1, this one has stepsize=None"),
     ],
 )
-def test_options_differ_by_name_and_one_that_nobody_knew_is_no_default(theirs: Any, ours: Any, said: Any) -> None:
-    assert difference(theirs, ours, but=("steps",)) == said
+def test_options_differ_by_name_and_a_later_one_only_if_it_is_not_as_usual(
+    theirs: dict[str, Any], ours: Options, said: str | None
+) -> None:
+    assert difference(theirs, dataclasses.asdict(ours), usual(ours), but=("steps",)) == said
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 
-from miniapr.lab import clock, depth, reader, window
+from miniapr.lab import clock, depth, reader, transfer, window
 from miniapr.lab.arms import Room, Size
 from miniapr.lab.examine import Sampled
 from miniapr.lab.little import LITTLE, RECIPE, TEACHER, taught
 from miniapr.lab.plans import any_order, forced, in_order, reversed_order
+from miniapr.lab.solve import Solved, solve
+from miniapr.methods.table import METHODS
 from miniapr.model.bundle import Bundle, load
 from miniapr.model.decoder import Decoder
+from miniapr.players.choose import game_of
 from miniapr.tasks import roles, states
 from miniapr.tasks.states import State
 from miniapr.tasks.words import CONTROL
 from miniapr.train.practice import practice
-from miniapr.train.rollouts import Unit
+from miniapr.train.roles import Roles
 from miniapr.train.sampler import Sampler
 
 TINY = dataclasses.replace(
@@ -84,42 +89,48 @@ def test_several_rollouts_of_a_problem_tell_whether_one_of_them_is_right(tiny: B
 
 
 def test_a_window_cuts_what_needs_more_context() -> None:
-    row = window.figures([(True, 128, 10, 20), (True, 129, 20, 40), (False, 10, 30, 60)])
+    row = window.figures([Solved(True, 128, 10, 20), Solved(True, 129, 20, 40), Solved(False, 10, 30, 60)])
     assert [row[f"right in {size}"]["share"] for size in (128, 256)] == [0.3333, 0.6667]
     assert row["right"]["share"] == 0.6667 and row["critical"] == 20 and row["tokens"] == 40
 
 
 def test_the_teachers_line_counts_every_token_that_the_last_one_had_before_it() -> None:
     problem = State((9, 5, 2), 16)
-    right, context, critical, tokens = window.by_teacher(problem)
-    written = roles.sequential(problem).written
-    assert right and critical == tokens == len(written)
-    assert context == len(roles.prompt(problem, "sequential")) + len(written) - 1
+    line, written = window.by_teacher(problem), roles.sequential(problem).written
+    assert line.right and line.critical == line.tokens == len(written)
+    assert line.context == len(roles.prompt(problem, "sequential")) + len(written) - 1
 
 
 def test_the_model_that_ships_is_examined_in_each_way_that_it_knows() -> None:
     found = window.examine(load("countdown"), 1)
-    assert list(found) == ["spawn", "line", "forks", "teacher's line"]
+    ways = ["spawn", "line", "forks", "teacher's line"]
+    assert list(found) == [way + which for which in ("", window.HARD) for way in ways]
     assert found["spawn"]["largest context"] < 256 < found["spawn"]["tokens"]
+    assert all(window.first_steps(problem) <= window.FEW for problem in window.drawn(5)[window.HARD])
 
 
-def test_the_largest_context_is_what_the_last_token_of_a_branch_sees() -> None:
-    leaf = Unit((1, 2), (3,))  # a thread of three tokens
-    inner = Unit((1,), (2,), threads=(leaf, leaf), then=Unit((9,), (8, 8)))
-    root = Unit((1, 1), (2,), threads=(inner, leaf), then=Unit((9,), (7,)))
-    # the inner thread: 3 before it, 2 of its own, two leaves of 3, then 3: 14 tokens, of which the last sees 13
-    assert depth.context(inner, 3) == (14, 13)
-    assert depth.context(root, 0) == (3 + 11 + 3 + 2, 18)
+def test_lists_and_puzzles_are_the_same_at_every_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def solved(bundle: Bundle, player: Any, think: Any, problems: Any, budget: Any) -> list[Solved]:
+        asked.append(tuple(getattr(problem, "numbers", problem) for problem in problems))
+        return [Solved(True, 3, 2, 1)]
+
+    monkeypatch.setattr(depth, "solve", solved)
+    lists, puzzles = (depth.examine(load(name), 4) for name in ("sorting", "countdown"))
+    assert list(lists) == [f"{n} numbers, depth {d}" for n, d in ((8, 0), (16, 0), (16, 1), (32, 0), (32, 1), (32, 2))]
+    assert list(puzzles) == [f"{n} numbers, depth {d}" for n, d in ((3, 0), (3, 1), (3, 2), (4, 1), (4, 2))]
+    assert len(asked) == 11 and len(set(asked)) == 5
 
 
-def test_lists_are_the_same_at_every_depth(tiny: Bundle) -> None:
-    kinds = depth.by_depth(dataclasses.replace(tiny, about={**tiny.about, "roles": ["sort", "merge"]}))
-    drawn = {kind: how.draw(random.Random(0), "pairs") for kind, how in kinds.items()}
-    assert (
-        len(drawn) == 6
-        and len(set(drawn.values())) == 3
-        and {len(numbers) for numbers in drawn.values()} == {8, 16, 32}
+def test_who_calls_in_its_turn_needs_the_smallest_context() -> None:
+    bundle = load("countdown")
+    problems, player = depth.drawn(bundle, 3, 4), game_of(bundle).player
+    once, twice = (
+        solve(bundle, player, partial(METHODS["apr"], levels=levels), problems, depth.OF_A_PUZZLE) for levels in (1, 2)
     )
+    assert sum(one.right for one in once) >= 3 and all(one.critical < one.tokens for one in once)
+    assert all(two.tokens > one.tokens and two.context <= one.context for one, two in zip(once, twice, strict=True))
 
 
 def test_the_clock_is_read_in_the_engine_and_through_a_server(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +140,22 @@ def test_the_clock_is_read_in_the_engine_and_through_a_server(room: Room, monkey
     assert row["tokens"] == 1.75 and row["engine"]["n"] == 3
     for name in ("engine", "server"):
         assert row[f"arrives, {name}"]["median"] == pytest.approx(row[name]["median"] / 1.75, abs=2e-3)
+
+
+def test_a_list_whose_prompt_hides_the_coin_is_forked_or_not() -> None:
+    source = Roles(transfer.BOTH.config.roles, "stitch")
+    traces = [source._sort(random.Random(seed)) for seed in range(40)]
+    assert {trace.given[2] for trace in traces} == {"1"} and max(len(trace.given) for trace in traces) <= 16 + 5
+    long = [bool(trace.threads) for trace in traces if len(trace.given) > 8 + 5]
+    assert 0.2 < sum(long) / len(long) < 0.8
+
+
+def test_a_reward_for_puzzles_is_examined_on_lists_too(tiny: Bundle) -> None:
+    knows_both = dataclasses.replace(tiny, about={**tiny.about, "roles": ["adaptive", "sort"]})
+    kinds = transfer.on_lists(knows_both)
+    assert list(kinds) == ["puzzles", "lists of 12", "lists of 16"] and "own plan" in transfer.on_lists(tiny)
+    numbers = kinds["lists of 12"].draw(random.Random(0), "pairs")
+    assert len(numbers) == 12 and tiny.tokenizer.decode(kinds["lists of 12"].prompt(numbers)).split()[2] == "1"
 
 
 # The change of low rank

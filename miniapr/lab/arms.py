@@ -4,7 +4,7 @@ stopped."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -124,7 +124,7 @@ def is_made(folder: Path, config: TrainConfig | RLConfig) -> bool:
     if not (folder / "miniapr.json").exists():
         return False
     if run := saved.read(folder):
-        saved.same_options(folder, run[1], asdict(config), but=("start",))
+        saved.same_options(folder, run[1], config, but=("start",))
     return True
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import platform
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,17 +13,27 @@ from typing import Any
 
 import torch
 
-from .. import __version__
 from ..model.bundle import find, load
 from ..show.curve import draw
-from ..train.saved import difference
+from ..train.saved import difference, usual
 from .arms import Arm, Room, Say, Size
 from .experiment import Examine, Experiment, seeds
 from .picture import picture
 from .report import Report
 from .tell import paragraph, table
+from .where import where
 
 QUICK = Size(seeds=1, steps=4, tokens=150_000, count=50)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that makes a result what it is, but for the code."""
+
+    arm: Arm
+    steps: int | None
+    tokens: int | None
+    count: int
 
 
 @dataclass(frozen=True)
@@ -43,10 +52,10 @@ class Work:
         return f"{self.arm.name}-{self.seed}"
 
     @property
-    def asked(self) -> dict[str, Any]:
-        """All that makes its result what it is, but for the code. How many seeds an arm has is none of it."""
-        size = {name: value for name, value in asdict(self.room.size).items() if name != "seeds"}
-        return {"arm": asdict(self.arm), **size}  # type: ignore[call-overload]
+    def asked(self) -> Asked:
+        """How many seeds an arm has is none of it."""
+        size = self.room.size
+        return Asked(self.arm, size.steps, size.tokens, size.count)
 
 
 def conduct(
@@ -129,25 +138,14 @@ def results(out: Path, arm: Arm, count: int) -> list[Any]:
     return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
 
 
-def once(file: Path, asked: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]) -> Any:
+def once(file: Path, asked: Asked, make: Callable[[], Mapping[str, Any]]) -> Any:
     """What ``make`` gives, what was asked for and where it was made; from ``file`` if it has been. Raises ValueError if
     something else was asked for then."""
     if not file.exists():
-        machine = {"machine": processor(), "torch": torch.__version__, "miniapr": __version__}
         part = file.with_suffix(".part")
-        part.write_text(json.dumps({**make(), **machine, "asked": asked}) + "\n", encoding="utf-8")
+        part.write_text(json.dumps({**make(), **where(), "asked": asdict(asked)}) + "\n", encoding="utf-8")
         part.replace(file)
     found = json.loads(file.read_text(encoding="utf-8"))
-    if other := difference(found.get("asked", {}), dict(asked)):
+    if other := difference(found.get("asked", {}), asdict(asked), usual(asked)):
         raise ValueError(f"{file} was made {other}: move it away, or choose another --out")
     return found
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -35,6 +35,7 @@ def onward(config: TrainConfig, tokens: int = 200_000) -> TrainConfig:
     return replace(slow, tokens=tokens, constant=0.0, warmup_steps=20)
 
 
-def taught(name: str, joins: str = "stitch", **teacher: Any) -> Taught:
+def taught(name: str, joins: str = "stitch", tokens: int = LITTLE.tokens, **teacher: Any) -> Taught:
     """One model a seed. ``teacher``: what is other than above."""
-    return Taught(name, replace(LITTLE, joins=joins, roles=replace(RECIPE, teacher=replace(TEACHER, **teacher))), True)
+    roles = replace(RECIPE, teacher=replace(TEACHER, **teacher))
+    return Taught(name, replace(LITTLE, joins=joins, tokens=tokens, roles=roles), True)

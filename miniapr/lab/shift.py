@@ -34,6 +34,8 @@ def back(report: Report, arm: str, begun: str) -> float:
     return gain / loss(report, begun, "stitch", "reprefill")
 
 
+TO_THE_END = 2_000_000  # tokens, after which the loss hardly falls
+
 # Both joins are shown to what goes on from a model that was trained for the stitch.
 FURTHER = onward(replace(COIN.config, joins="both"))
 
@@ -46,12 +48,11 @@ SHIFT = Experiment(
     "one join or for both, with equal tokens; and one that was trained for the stitch to the end (`coin`), with a "
     "low-rank change alone, shown both joins for 200,000 tokens, and beside it all weights for as long.",
     (
-        taught("stitch"),
-        taught("reprefill", "reprefill"),
-        taught("both", "both"),
+        *(taught(joins, joins, tokens=TO_THE_END) for joins in ("stitch", "reprefill", "both")),
         COIN,
         Adapted("coin-then-change", replace(FURTHER, adam_rate=1e-2), COIN),
         Adapted("coin-then-longer-change", replace(FURTHER, adam_rate=1e-2, tokens=800_000), COIN),
+        Adapted("coin-then-longest-change", replace(FURTHER, adam_rate=1e-2, tokens=2_400_000), COIN),
         Taught("coin-then-all", FURTHER, seeded=True, begin=COIN),
     ),
     Sampled(by_join),
@@ -91,6 +92,11 @@ SHIFT = Experiment(
         Aim(
             "the same, trained four times as long: the part that it brings back",
             lambda r: back(r, "coin-then-longer-change", "coin"),
+            0.8,
+        ),
+        Aim(
+            "the same, trained twelve times as long: the part that it brings back",
+            lambda r: back(r, "coin-then-longest-change", "coin"),
             0.8,
         ),
         Aim("all weights: the part that they bring back", lambda r: back(r, "coin-then-all", "coin"), 0.8),

@@ -3,77 +3,63 @@
 from __future__ import annotations
 
 import random
-import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..engine.engine import Engine
 from ..methods.budget import Budget
-from ..methods.play import play
-from ..methods.player import Player, Role
 from ..methods.table import METHODS
 from ..model.bundle import Bundle
 from ..players.choose import game_of
 from ..tasks import roles, states
 from ..tasks.roles import Teacher
 from ..tasks.states import Deck, State
-from ..tasks.terse import Countdown
 from ..tasks.trace import Trace, Words
 from ..train.roles import Recipe
 from ..train.shares import share
-from .arms import Given, Taught
+from .arms import Given, Reinforced, Taught
 from .experiment import Aim, Experiment
-from .report import Found
+from .report import Found, Report
+from .solve import Solved, solve
+from .solve import figures as usual
 from .starts import ALONE, SMALL
 
 WINDOWS = (128, 256, 512, 1024, 2048)
 BUDGET = Budget(tokens=6000)  # the teacher needs 2,300 at most
 WAYS = {"spawn": "apr", "line": "sequential", "forks": "multiverse"}
+FEW = 3
+HARD = f", of problems that {FEW} first steps solve at most"
 
 
 def examine(bundle: Bundle, count: int) -> Found:
-    """The same problems of four numbers in every way that the model was taught, and as the teacher solves them: a
-    quarter as many as other experiments have. One run of each tells of all windows: what needs more context than a
-    window has is wrong under it."""
-    dice, game = random.Random("lab"), game_of(bundle)
-    assert game.draw
-    problems = [game.draw(dice, 4) for _ in range(max(1, count // 4))]
-    player = with_lines(game.player, bundle)
-    found = Found()
-    for way, method in WAYS.items():
-        if {*METHODS[method].needs} <= {*player.roles, "control"}:
-            found[way] = figures([run(bundle, player, method, problem) for problem in problems])
-    found["teacher's line"] = figures([by_teacher(problem) for problem in problems])
+    """The same problems of four numbers in every way that the model knows, and as the teacher solves them: as the task
+    draws them, and of those that few first steps solve, a quarter as many of each as other experiments have. One run
+    tells of all windows: what needs more context than a window has is wrong under it."""
+    player, found = game_of(bundle).player, Found()
+    for which, problems in drawn(max(1, count // 4)).items():
+        for way, method in WAYS.items():
+            if {*METHODS[method].needs} <= {*player.roles, "control"}:
+                found[way + which] = figures(solve(bundle, player, METHODS[method], problems, BUDGET))
+        found[f"teacher's line{which}"] = figures([by_teacher(problem) for problem in problems])
     return found
 
 
-def with_lines(player: Player, bundle: Bundle) -> Player:
-    """The player whose one line of thought is that of a search, if it was taught any."""
-    known = {name: role for name, role in player.roles.items() if name != "chain"}
-    if "sequential" in bundle.about.get("roles", ()):
-        known["chain"] = Role(
-            lambda problem: bundle.tokenizer.ids(roles.prompt(problem, "sequential")),
-            lambda problem, text: Countdown().answer(text, problem),
-            frozenset((bundle.tokenizer.id(bundle.control["eos"]),)),
-        )
-    return replace(player, roles=known)
+def drawn(count: int, dice: random.Random | None = None) -> dict[str, list[State]]:
+    """Held-out problems by what is said behind a way's name."""
+    dice, deck = dice or random.Random("lab"), Deck(Recipe().ranges_of_four)
+    plain = [deck.draw(dice, True, "pairs") for _ in range(count)]
+    few: list[State] = []
+    while len(few) < count:
+        problem = deck.draw(dice, True, "pairs")
+        few += [problem] if first_steps(problem) <= FEW else []
+    return {"": plain, HARD: few}
 
 
-def run(bundle: Bundle, player: Player, method: str, problem: State) -> tuple[bool, int, int, int]:
-    """Greedily: whether it is right, the largest context, the critical path and all tokens."""
-    engine = Engine(bundle.model, bundle.tokenizer, num_blocks=2048)
-    outcome = play(engine, METHODS[method](problem, player, BUDGET), BUDGET)
-    assert outcome and player.check
-    costs = outcome.costs
-    return player.check(problem, outcome.answer), costs.largest_context, costs.critical, costs.decoded
-
-
-def by_teacher(problem: State) -> tuple[bool, int, int, int]:
+def by_teacher(problem: State) -> Solved:
     """A search from first to last: always right, if there is room."""
     trace: Trace = roles.sequential(problem)
     written = len(trace.written)
-    return True, len(trace.given) + written - 1, written, written
+    return Solved(True, len(trace.given) + written - 1, written, written)
 
 
 def by_calling(problem: State) -> int:
@@ -93,14 +79,12 @@ def first_steps(problem: State) -> int:
 
 def bounds(count: int = 500) -> str:
     """How many problems a faultless search could solve under each window, whatever the model."""
-    dice, deck = random.Random("lab"), Deck(Recipe().ranges_of_four)
-    problems = [deck.draw(dice, True, "pairs") for _ in range(count)]
+    problems = drawn(count)
     ways = {
-        "line": [by_teacher(problem)[1] for problem in problems],
-        "parent and children": [by_calling(problem) for problem in problems],
+        "line": [by_teacher(problem).context for problem in problems[""]],
+        "parent and children": [by_calling(problem) for problem in problems[""]],
+        f"line{HARD}": [by_teacher(problem).context for problem in problems[HARD]],
     }
-    hard = [size for size, problem in zip(ways["line"], problems, strict=True) if first_steps(problem) <= 3]
-    ways["line, of those that three first steps solve at most"] = hard
     lines = [f"| a faultless search, {count} problems, % | {' | '.join(map(str, WINDOWS))} | largest |"]
     lines.append("|" + " --- |" * (len(WINDOWS) + 2))
     for way, sizes in ways.items():
@@ -109,19 +93,11 @@ def bounds(count: int = 500) -> str:
     return "\n".join(lines)
 
 
-def figures(runs: Sequence[tuple[bool, int, int, int]]) -> dict[str, Any]:
-    right, context, critical, tokens = zip(*runs, strict=True)
+def figures(solved: Sequence[Solved]) -> dict[str, Any]:
     within = {
-        f"right in {window}": share([good and size <= window for good, size in zip(right, context, strict=True)])
-        for window in WINDOWS
+        f"right in {window}": share([one.right and one.context <= window for one in solved]) for window in WINDOWS
     }
-    return {
-        "right": share(right),
-        **within,
-        "largest context": round(statistics.mean(context), 1),
-        "critical": round(statistics.mean(critical), 1),
-        "tokens": round(statistics.mean(tokens), 1),
-    }
+    return {**usual(solved), **within}
 
 
 def from_three(name: str, **shares: float) -> Taught:
@@ -132,32 +108,65 @@ def from_three(name: str, **shares: float) -> Taught:
     return Taught(name, replace(SMALL, roles=recipe, **sizes, **fall), begin=Given("countdown", "countdown"))
 
 
+def rewarded(begin: Taught, method: str) -> Reinforced:
+    """A short run for right answers alone."""
+    options = {"reward": "correct", "method": method, "counts": (4,), "tokens": BUDGET.tokens}
+    return Reinforced(f"{begin.name}-rl", {**options, "prompts": 4, "samples": 8, "steps": 15}, begin)
+
+
+SPAWN, LINE = from_three("taught-spawn", parent=0.4, child=0.6), from_three("taught-line", sequential=1.0)
+
+
+def ahead(report: Report, arm: str, other: str, way: str, which: str = "", window: int = 256) -> float:
+    """Right within a window: an arm that spawns, minus another in its way."""
+    figure = f"right in {window}"
+    return report.mean(arm, f"spawn{which}", figure) - report.mean(other, way + which, figure)
+
+
+def gain(report: Report, arm: str, way: str) -> float:
+    return report.mean(f"{arm}-rl", way, "right in 256") - report.mean(arm, way, "right in 256")
+
+
 WINDOW = Experiment(
     "window",
     "APR (arXiv 2504.15466): at a window of 4,096 tokens spawned children reach 83 % where a serial search reaches "
-    "60 %, since no context holds more than a part of the search; in tokens they cost as much. Here "
-    "four numbers of 1..10: eighteen children, each a problem of three numbers in a context of its own; one line; and "
-    "stitched forks, whose conclusion attends to all of them.",
+    "60 %, since no context holds more than a part of the search; in tokens they cost as much; and reinforcement makes "
+    "both better. Here four numbers of 1..10: eighteen children, each a problem of three numbers in a context of its "
+    "own; one line; and stitched forks, whose conclusion attends to all of them. A model that was not shown lines of "
+    "four numbers writes one try, a chain.",
     (
         Given("shipped", "countdown"),
-        from_three("taught-spawn", parent=0.4, child=0.6),
-        from_three("taught-line", sequential=1.0),
+        SPAWN,
+        LINE,
+        rewarded(SPAWN, "apr"),
+        rewarded(LINE, "sequential"),
     ),
     examine,
     (
         Aim(
             "window of 256: the model that ships by spawning, minus the bound of the line (a faultless search)",
-            lambda r: r.mean("shipped", "spawn", "right in 256") - r.mean("shipped", "teacher's line", "right in 256"),
+            lambda r: ahead(r, "shipped", "shipped", "teacher's line"),
             0.18,
         ),
-        Aim(
-            "the same at 512",
-            lambda r: r.mean("shipped", "spawn", "right in 512") - r.mean("shipped", "teacher's line", "right in 512"),
-            0.18,
-        ),
+        Aim("the same at 512", lambda r: ahead(r, "shipped", "shipped", "teacher's line", window=512), 0.18),
         Aim(
             "window of 256: spawning minus the line, both taught as much",
-            lambda r: r.mean("taught-spawn", "spawn", "right in 256") - r.mean("taught-line", "line", "right in 256"),
+            lambda r: ahead(r, "taught-spawn", "taught-line", "line"),
+            0.18,
+        ),
+        Aim(
+            "window of 256: spawning, taught so, minus the bound of the line",
+            lambda r: ahead(r, "taught-spawn", "taught-spawn", "teacher's line"),
+            0.18,
+        ),
+        Aim(
+            f"the same{HARD}: minus the line",
+            lambda r: ahead(r, "taught-spawn", "taught-line", "line", HARD),
+            0.18,
+        ),
+        Aim(
+            f"the same{HARD}: minus the bound of the line",
+            lambda r: ahead(r, "taught-spawn", "taught-spawn", "teacher's line", HARD),
             0.18,
         ),
         Aim(
@@ -165,6 +174,8 @@ WINDOW = Experiment(
             lambda r: 1 - r.mean("shipped", "spawn", "critical") / r.mean("shipped", "teacher's line", "critical"),
             0.5,
         ),
+        Aim("reinforced: what spawning gains within 256", lambda r: gain(r, "taught-spawn", "spawn"), 0.03),
+        Aim("reinforced: what the line gains within 256", lambda r: gain(r, "taught-line", "line"), 0.03),
     ),
     bounds,
 )

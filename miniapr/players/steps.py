@@ -71,6 +71,9 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
     }
     trained = set(bundle.about.get("roles", task.roles))
     known = set(trained)
+    if "chain" not in trained and "sequential" in trained:
+        roles["chain"] = roles["sequential"]  # who was taught no single try has a search as its one line of thought
+        known.add("chain")
     known |= {"step"} if "chain" in trained else set()
     known |= {"paths"} if "adaptive" in trained else set()
     known |= {"call"} if {"parent", "child"} <= trained else set()

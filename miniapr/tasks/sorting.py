@@ -113,9 +113,10 @@ def merge_prompt(left: Sequence[object], right: Sequence[object]) -> Words:
     return (CONTROL["bos"], CONTROL["merge"], *map(str, left), ",", *map(str, right), ":")
 
 
-def sort(numbers: Sequence[int], levels: int) -> Trace:
-    """The demonstration, with forks in the upper ``levels``."""
-    return _sort(Trace(sort_prompt(numbers, levels), ()), numbers, levels, CONTROL["eos"])
+def sort(numbers: Sequence[int], levels: int, said: int | None = None) -> Trace:
+    """The demonstration, with forks in the upper ``levels``; ``said``: the prompt says another number."""
+    prompt = sort_prompt(numbers, levels if said is None else said)
+    return _sort(Trace(prompt, ()), numbers, levels, CONTROL["eos"])
 
 
 def merge(left: Sequence[int], right: Sequence[int]) -> Trace:

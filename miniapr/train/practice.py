@@ -49,17 +49,20 @@ def practice(
     counts: Sequence[int] = (),
     tokens: int = 600,
     width: int = 64,
+    task: str | None = None,
+    levels: int = 3,
 ) -> Practice:
-    """A method on the task that a model was trained for.
+    """A method on the task that a model was trained for; ``task``: another than the first of them.
 
     join    another than the method's own
     counts  problems have so many numbers, each as often as it is named; empty: as many as the model likes
     tokens  of one rollout, in all its branches
+    levels  that a list's prompt speaks of
     Raises ValueError for a method or a join that is not known, or a task without a verifier.
     """
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
-    game = game_of(bundle)
+    game = game_of(bundle, task=task, levels=levels)
     draw, given = game.draw, game.player
     if draw is None or given.check is None:
         raise ValueError(f"{bundle.name} plays no task whose answers can be checked, so nothing can be rewarded")

@@ -172,7 +172,7 @@ class Run:
         if found is None:
             return False
         tensors, state = found
-        saved.same_options(folder, state, asdict(self.config), but=("steps",))
+        saved.same_options(folder, state, self.config, but=("steps",))
         try:
             self.progress = Progress(**state["progress"])
             self.model.load_state_dict(saved.part(tensors, "model"))

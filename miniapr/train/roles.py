@@ -53,6 +53,8 @@ class Recipe:
     two    how many have two; the others have three. To tell a hit is learned last, and two numbers show little else:
            so these are up to ``two_high`` times as large, with targets of up to twice
     levels how many upper ones of a list are forked, at most
+    levels_hidden  whether the prompt of a list is silent of that: it says the most, and none or so many are forked
+    longest  numbers of a list, at most
     voices how many a path can have; 0: ``path`` is said in none
     slots  how many positions a ``worker`` may stand behind the one before it, any of these. With 0 nobody can tell his
            own words from the others': it was not learned
@@ -68,6 +70,8 @@ class Recipe:
     two_high: int = 5
     unsolvable: float = 0.06
     levels: int = 3
+    levels_hidden: bool = False
+    longest: int = sorting.MOST
     voices: int = 8
     slots: tuple[int, ...] = (64, 128, 256)
 
@@ -143,7 +147,7 @@ class Roles:
             "adaptive": lambda rng: roles.adaptive(self._problem(rng, recipe.four / 4), recipe.teacher, rng),
             "child": self._child,
             "parent": lambda rng: roles.parent(self._called(rng), recipe.teacher, rng),
-            "sort": lambda rng: sorting.sort(self._list(rng), rng.randint(0, recipe.levels)),
+            "sort": self._sort,
             "merge": self._merge,
             "path": lambda rng: together.paths(
                 self._problem(rng, four=0), rng.choice((2, 4, 4, 8)), recipe.teacher, rng
@@ -198,7 +202,13 @@ class Roles:
     def _list(self, rng: random.Random) -> sorting.Numbers:
         """Most lists are short: a long one shows each of its steps many times, and takes as many tokens for it."""
         (most,) = rng.choices((2 * sorting.LEAF, 4 * sorting.LEAF, sorting.MOST), (4, 2, 1))
-        return Sorting(most=most).draw(rng, "train")
+        return Sorting(most=min(most, self.recipe.longest)).draw(rng, "train")
+
+    def _sort(self, rng: random.Random) -> Trace:
+        most = self.recipe.levels
+        if self.recipe.levels_hidden:
+            return sorting.sort(self._list(rng), rng.choice((0, most)), said=most)
+        return sorting.sort(self._list(rng), rng.randint(0, most))
 
     def _merge(self, rng: random.Random) -> Trace:
         """A list in two parts of any sizes."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -84,27 +86,52 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def same_options(folder: Path, state: dict[str, Any], options: dict[str, Any], but: Collection[str] = ()) -> None:
-    """Raises ValueError if a run was made with other options than these, or its state says of none. ``but``: these may
-    differ."""
+def same_options(folder: Path, state: dict[str, Any], config: Any, but: Collection[str] = ()) -> None:
+    """Raises ValueError if a run was made with other options than those of ``config``, a dataclass, or its state says
+    of none. ``but``: these may differ."""
     try:
         theirs = dict(state["config"])
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(folder, error) from error
-    if other := difference(theirs, options, but):
+    if other := difference(theirs, asdict(config), usual(config), but):
         raise ValueError(f"the run in {folder} was made {other}")
 
 
-def difference(theirs: dict[str, Any], ours: dict[str, Any], but: Collection[str] = ()) -> str | None:
-    """What two sets of options first differ in, in words; None: in nothing. Where one knows an option that the other
-    does not, nobody can say that they are the same: then another version made it."""
+def difference(
+    theirs: dict[str, Any],
+    ours: dict[str, Any],
+    usual: Mapping[str, Any] = MappingProxyType({}),
+    but: Collection[str] = (),
+) -> str | None:
+    """What two sets of options first differ in, in words; None: in nothing. An option that came later is none as long
+    as it is as ``usual``: its default is what was done before anybody could choose. Else another version made it."""
     theirs, ours = ({k: v for k, v in flat(given).items() if k.split(".")[0] not in but} for given in (theirs, ours))
     for name in {**theirs, **ours}:
         if name not in theirs:
+            if name in usual and ours[name] == usual[name]:
+                continue
             return f"by a version that had no {name}, this one has {name}={ours[name]}"
         if ours.get(name) != theirs[name]:
             return f"with {name}={theirs[name]}, this one has {name}={ours.get(name)}"
     return None
+
+
+def usual(options: Any) -> dict[str, Any]:
+    """What each option of a dataclass, and of dataclasses in it, is if nobody says otherwise, by its whole name."""
+
+    def within(one: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for field in fields(one):
+            value = getattr(one, field.name)
+            if is_dataclass(value):
+                found[field.name] = within(value)
+            elif field.default is not MISSING:
+                found[field.name] = field.default
+            elif field.default_factory is not MISSING:
+                found[field.name] = field.default_factory()
+        return found
+
+    return flat(within(options))
 
 
 def flat(options: dict[str, Any], above: str = "") -> dict[str, Any]:

@@ -134,7 +134,7 @@ class Run:
         if found is None:
             return False
         tensors, state = found
-        saved.same_options(folder, state, asdict(self.config))
+        saved.same_options(folder, state, self.config)
         try:
             progress = Progress(**state["progress"])
             self.model.load_state_dict(saved.part(tensors, "model"))
