@@ -17,6 +17,7 @@ from miniapr.lab import arms, conduct, starts
 from miniapr.lab.arms import Reinforced, Size, Taught
 from miniapr.lab.examine import Sampled
 from miniapr.lab.experiment import Aim, Experiment
+from miniapr.lab.games import fallen
 from miniapr.lab.report import Report
 from miniapr.lab.stable import ARMS, correlation, early
 from miniapr.lab.table import EXPERIMENTS
@@ -195,3 +196,11 @@ def test_the_command_lists_and_says_what_is_wrong(run: Command, tmp_path: Path) 
     ):
         code, _, err = run("lab", *words, "--out", tmp_path)
         assert code == 2 and said in err and not list(tmp_path.iterdir())
+
+
+def test_what_has_fallen_is_seen_in_tens_of_steps() -> None:
+    up_and_down = [{"forked": value} for value in [0.2] * 10 + [0.8] * 10 + [0.5] * 10 + [9.0] * 3]  # no whole ten
+    report = Report({}, {"one": [up_and_down, [{"forked": 0.5}] * 30]})
+    assert fallen(report, "one", "forked") == pytest.approx(0.15)  # 0.3 and nothing
+    assert fallen(report, "one", "forked", since=10) == pytest.approx(-0.15)
+    assert fallen(report, "none", "forked") is None
