@@ -20,12 +20,15 @@ from test_methods_sampled import player_of, script
 from miniapr.engine.engine import Engine
 from miniapr.methods.budget import Budget
 from miniapr.methods.method import Method
-from miniapr.methods.outcome import Costs, Outcome
+from miniapr.methods.outcome import Costs, Outcome, Thought
 from miniapr.methods.race import Row, entry, frontier, race, wilson
 from miniapr.methods.table import BASELINES, METHODS
 from miniapr.model.bundle import Bundle, load
+from miniapr.players import game_of
 from miniapr.show import race as race_command
+from miniapr.show.think import show
 from miniapr.stepper import Trace
+from miniapr.tasks.states import State
 
 PLAYED = (*BASELINES, "early-cancel", "deepconf", "deepconf-online", "multiverse", "threadweaver", "npr")
 
@@ -86,6 +89,14 @@ def test_think_shows_the_tree_the_answer_and_the_costs(run: Run, tmp_path: Path)
         assert words in " ".join(out.split())
     kinds = [event["kind"] for event in Trace.load(trace).runs[0]["events"]]
     assert kinds.count("joined") == 1
+
+
+def test_the_tree_names_those_who_were_released_before_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    ends = ("ended", "released", "joined", "ended")
+    tree = tuple(Thought(i, 0 if i else None, f"wrote {i}", 3, end) for i, end in enumerate(ends))
+    show(entry("best-of-n", METHODS), game_of(load()), State((8, 7, 3), 29), Outcome("( 7 * 3 ) + 8", tree=tree))
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in said if "wrote" in line] == ["0", "released", "2", "3"]
 
 
 @pytest.mark.parametrize(

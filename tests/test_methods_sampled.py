@@ -292,6 +292,8 @@ def test_deepconf_online_cuts_what_falls_below_the_bar_and_lets_it_go() -> None:
     gone = [i for i, e in enumerate(engine.events) if e.kind == "released" and e.branch in {t.branch for t in cut}]
     assert max(gone) < max(i for i, e in enumerate(engine.events) if e.kind == "decoded")  # while others go on
     assert all(thought.decoded == 7 for thought in late if thought not in cut)
+    assert [thought.end == "released" for thought in late] == [thought in cut for thought in late]
+    assert {thought.end for thought in warm} == {"ended"}
     assert len(outcome.candidates) == 16 - len(cut)
     assert outcome.costs.decoded == 7 * 16 - 5 * len(cut)
     assert outcome.costs.critical == 14  # the bar is known when the warm-up has ended

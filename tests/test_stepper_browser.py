@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 from browser import Seen, chromium, two_joins
+from helpers import make_engine
 
+from miniapr.engine import operations as op
+from miniapr.engine.request import Program
 from miniapr.stepper import Trace
 from miniapr.stepper.page import document
 from miniapr.stepper.trace import HEIGHT
@@ -133,6 +136,24 @@ def test_a_token_is_told_by_pointer_and_by_key(opened: Open, both: Trace) -> Non
         page.keyboard.press("ArrowRight")
     assert first.inner_text() != before and at(page) == 38
     assert "sampled with probability" in first.inner_text() and first.locator(".rival").count() == 5
+
+
+def test_who_was_released_is_named_and_what_is_read_again_is_not_given(opened: Open) -> None:
+    def program() -> Program:
+        root = yield op.Start([1, 2, 3])
+        left, right, late = yield op.Fork(root, [[4], [5], [6]])
+        yield op.Decode([left, right, late], max_tokens=2)
+        yield op.Release([late])
+        yield op.Join(root, [left, right], "reprefill", then=[7])
+        yield op.Settle([root])
+
+    (engine := make_engine(record=True)).run(program())
+    page = opened(Trace.of(engine), viewport={"width": 1280, "height": 900}).page
+    page.locator(".stepper").press("End")
+    assert page.locator(".graph .let").all_text_contents() == ["released"]  # and not the root, which came to its end
+    assert page.locator(".said").inner_text().endswith("branch 0 ends with the thought.")
+    page.locator(".graph .again").first.hover()
+    assert "read again" in page.locator(".part.token").inner_text()
 
 
 def test_it_plays_and_pauses(opened: Open, both: Trace) -> None:

@@ -130,7 +130,7 @@ class Branch:
         self.completion: Completion | None = None
         self.key: int | None = None  # of its random numbers, made when the first is wanted
         self.drawn = 0
-        self.state = "alive"  # then "joined", "released" or "aborted"
+        self.state = "alive"  # then "joined", "released", "ended" (with all others) or "aborted"
         self.generated: list[Token] = []
         self.sampled_at: int | None = None  # index in the span of a sampled token that is still to be computed
         self.born_at = span.position

@@ -219,7 +219,7 @@ class Engine(ByHand):
                 if request.task:
                     request.task.close()
                 for branch in request.alive:
-                    self.branching.close(branch, "released" if state == "finished" else "aborted")
+                    self.branching.close(branch, "ended" if state == "finished" else "aborted")
             finally:
                 self.scheduler.leave(request)
                 self.log.emit(state, request, error=str(request.error or ""))

@@ -38,7 +38,9 @@ class Event:
                          ``read``: how many of its tokens, the first, are the children's text again; the rest is new
     fallback             a join was done another way, and why
     merged               branch, whose join it was; what it wrote lives on
-    released, aborted    branch
+    released             branch, let go while its thought goes on
+    ended                branch, alive when its thought came to its end
+    aborted              branch
     preempted            request gave up its blocks; nothing is lost, it computes them again
     finished, failed     request; error
     step                 rows, seconds, free, cached and used blocks

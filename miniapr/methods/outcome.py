@@ -24,7 +24,7 @@ class Thought:
     parent: int | None
     text: str
     decoded: int
-    end: str  # "joined", "released" (by the method, or with all others at its end), "aborted"
+    end: str  # "joined", "released" (by the method, before its end), "ended" (with all others, at its end), "aborted"
     joins: tuple[int, ...] = ()  # branches that it took up
 
 

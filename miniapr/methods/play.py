@@ -77,7 +77,7 @@ class Meter:
                 seen.parent = self.branches[data["parent"]].parent
             seen.context, seen.joins = _length(data), (*seen.joins, *data["children"])
             seen.tokens += data["tokens"][data["read"] :]
-        elif event.kind in ("merged", "released", "aborted"):
+        elif event.kind in ("merged", "released", "ended", "aborted"):
             seen.end = "joined" if event.kind == "merged" else event.kind
 
     def tree(self, tokenizer: Tokenizer) -> tuple[Thought, ...]:

@@ -160,7 +160,7 @@ class RemoteEngine:
         except Exception as error:  # a program that does not let itself be closed
             request.error = request.error or error
         for branch in request.branches:
-            self.branching.close(branch, "released" if state == "finished" else "aborted")
+            self.branching.close(branch, "ended" if state == "finished" else "aborted")
         self.log.emit(state, request, error=str(request.error or ""))
 
     # Completions

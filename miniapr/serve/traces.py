@@ -63,7 +63,7 @@ class Recorder:
             yield Event("extended", step, None, branch, {"tokens": span.tokens[told:stop]})
         blocks = [int(block) for block in span.blocks[: -(-stop // block_size)]]
         yield Event("computed", step, None, None, {"span": span.id, "start": 0, "stop": stop, "blocks": blocks})
-        yield Event("released", step, None, branch)
+        yield Event("ended", step, None, branch)
 
 
 def _told(view: View) -> list[list[int]]:

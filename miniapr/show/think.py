@@ -147,6 +147,8 @@ def _grown(thought: Thought, all: tuple[Thought, ...], scores: dict[int | None, 
     line = Text.assemble((f"{thought.branch} ", "bold cyan"), text[:LONGEST] + "..." * (len(text) > LONGEST))
     if scores.get(thought.branch) is not None:
         line.append(f"  score {scores[thought.branch]:.4g}", "magenta")
+    if thought.end == "released":
+        line.append("  released", "yellow")
     if thought.joins:
         line.append(f"  joined {', '.join(map(str, thought.joins))}", "green")
     grown = Tree(line, guide_style="dim")

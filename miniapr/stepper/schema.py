@@ -55,6 +55,7 @@ KINDS: dict[str, dict[str, Rule]] = {
     "fallback": {},
     "merged": {},
     "released": {},
+    "ended": {},
     "aborted": {},
     "preempted": {},
     "finished": {},
@@ -68,7 +69,7 @@ OPTIONAL: dict[str, Rule] = {  # "read" is not in older traces
 }
 OF_A_BRANCH = frozenset([
     "started", "cached", "extended", "sealed", "decoded", "stopped", "waited", "forked", "joined", "merged",
-    "released",
+    "released", "ended",
 ])  # fmt: skip
 ABOUT: dict[str, Rule] = {
     "texts": lambda x: isinstance(x, dict) and all(map(text, x.values())),

@@ -42,6 +42,7 @@ export function graph(run, state, { width, reach, selected, token, zoom }) {
     }
     for (const own of state.spans.values())
       if (own.branch === up && own.source === null) picture.append(...cells(run, own, x, y(up), bar, cell));
+    if (branch.end === "released") picture.append(svg("text", { x: Math.min(x(state.next(up)) + 4, wide - 50), y: y(up) + bar - 2, class: "let" }, "released"));
     if (!many) picture.append(caption(run, state, branch, x, y(up) + bar + 12, wide));
   }
   if (token) {

@@ -5,7 +5,7 @@
 
 const KEEP = 64;
 const BEGIN = new Set(["started", "forked", "joined"]); // each is a frame of its own,
-const BEFORE = new Set(["submitted", "admitted", "sealed", "woven", "copied", "merged", "released", "pool"]); // with what led to it
+const BEFORE = new Set(["submitted", "admitted", "sealed", "woven", "copied", "merged", "released", "ended", "pool"]); // with what led to it
 const ALONE = { spans: [], common: 0 }; // the weave of a span that is in none
 const COUNTERS = ["decoded", "prefilled", "recomputed", "reused", "bytes_moved", "keys_shifted", "critical", "passes"];
 
@@ -213,6 +213,9 @@ const APPLY = {
   released(state, e) {
     Object.assign(state.branches.get(e.branch), { alive: false, end: "released" });
   },
+  ended(state, e) {
+    Object.assign(state.branches.get(e.branch), { alive: false, end: "ended" });
+  },
   aborted(state, e) {
     const branch = state.branches.get(e.branch);
     if (branch) Object.assign(branch, { alive: false, end: "aborted" });
@@ -351,6 +354,8 @@ export class Run {
     for (const e of of("preempted")) parts.push(`request ${e.request} gives up its blocks`);
     const gone = [...of("released"), ...of("aborted")].filter((e) => e.branch !== null).map((e) => e.branch);
     if (gone.length) parts.push(`${named(gone)} let go`);
+    const ended = of("ended").map((e) => e.branch);
+    if (ended.length) parts.push(`${named(ended)} ${ended.length === 1 ? "ends" : "end"} with the thought`);
     return parts.join("; ") || "Nothing changes for the branches";
   }
 }
