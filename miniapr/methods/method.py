@@ -20,6 +20,7 @@ from typing import Any
 
 from ..engine.request import Operation, Program
 from .budget import Budget
+from .options import options_of
 from .player import Player
 
 SERVER, ENGINE, TRAINED = "any server", "engine", "trained model"
@@ -53,8 +54,7 @@ class Method:
     @property
     def options(self) -> dict[str, Any]:
         """What can be set, with what it is otherwise."""
-        known = list(inspect.signature(self.play).parameters.values())[3:]
-        return {parameter.name: parameter.default for parameter in known}
+        return options_of(self.play, given=3)
 
     @property
     def about(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .budget import Budget
 from .method import Method
+from .options import read_options
 from .outcome import Costs, Outcome
 from .play import Runs, play
 from .player import Player
@@ -25,25 +26,8 @@ class Entry:
 
 def entry(words: str, known: Mapping[str, Method]) -> Entry:
     """From ``name`` or ``name:option=value,option=value``. Raises ValueError for what there is not."""
-    name, _, rest = words.partition(":")
-    if name not in known:
-        raise ValueError(f"no method is called {name!r}; there are {', '.join(known)}")
-    chosen, options = known[name], dict[str, Any]()
-    for pair in rest.split(",") if rest else ():
-        option, equals, value = pair.partition("=")
-        if not equals or option not in chosen.options:
-            there = ", ".join(chosen.options) or "none"
-            raise ValueError(f"{pair!r} is no option=value of {name}; its options are {there}")
-        options[option] = _value(value, chosen.options[option], f"{option} of {name}")
-    return Entry(words, chosen, options)
-
-
-def _value(text: str, default: Any, what: str) -> Any:
-    kind = int if default is None else type(default)
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"{what} is {kind.__name__} like {default!r}, not {text!r}") from None
+    name, options = read_options(words, {name: method.options for name, method in known.items()}, "method")
+    return Entry(words, known[name], options)
 
 
 @dataclass

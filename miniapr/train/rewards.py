@@ -15,13 +15,13 @@ How each is gamed: docs/training/rewards.md.
 
 from __future__ import annotations
 
-import inspect
 import math
 import runpy
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from ..methods.options import options_of, read_options
 from .rollouts import Rollout, Unit
 
 Reward = Callable[[Rollout, int], float]
@@ -163,7 +163,7 @@ def parl(
     step: int = 0,
     parallel: float = 0.2,
     finish: float = 0.2,
-    anneal: float = 100,
+    anneal: float = 100.0,
     capacity: int = 8,
 ) -> float:
     """C + a (parallel min(1, threads / capacity) + finish share) with a = max(0, 1 - step / anneal); ``share`` is that
@@ -223,18 +223,8 @@ def read_reward(spec: str) -> Reward:
     name, _, rest = spec.partition(":")
     if name.endswith(".py"):
         return _own(Path(name), rest)
-    if name not in REWARDS:
-        raise ValueError(f"no reward {name!r}; there are {', '.join(REWARDS)}, and FILE.py:NAME")
-    known = list(inspect.signature(REWARDS[name]).parameters)[2:]
-    options = {}
-    for word in filter(None, rest.split(",")):
-        option, _, number = word.partition("=")
-        if option not in known:
-            raise ValueError(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}")
-        try:
-            options[option] = float(number)
-        except ValueError:
-            raise ValueError(f"{option} of {name} is a number, got {number!r}") from None
+    known = {name: options_of(reward, given=2) for name, reward in REWARDS.items()}
+    name, options = read_options(spec, known, "reward")
     return partial(REWARDS[name], **options)
 
 
