@@ -95,8 +95,7 @@ def conduct(
     parts += [experiment.exact()] if experiment.exact else []
     (out / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     picture(report, out / "figures.png", experiment.name)
-    curves = {f"{name} {seed}": curve for name, some in report.curves.items() for seed, curve in enumerate(some)}
-    rewarded = {name: curve for name, curve in curves.items() if curve and "reward" in curve[0]}
+    rewarded = {name: some for name, some in report.curves.items() if some[0] and "reward" in some[0][0]}
     if rewarded:
         draw(rewarded, out / "curves.png", experiment.name)
     return report

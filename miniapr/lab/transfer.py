@@ -53,6 +53,7 @@ SHUFFLED = replace(RECIPE, teacher=Teacher(full=1.0, narrow=0.0, tries=0, line=0
 # Puzzles and lists, forked or in line by a coin that no prompt shows. It begins with the model that sorts, since that
 # takes longer to learn than the puzzles of this lab.
 LISTS = (12, 16)
+GENTLY = {**MIXED, "rate": 1.5e-4}  # at the usual rate what it knows of lists is shaken, in whatever direction
 BOTH = Taught(
     "two-tasks",
     replace(
@@ -80,13 +81,15 @@ TRANSFER = Experiment(
     "plans there: in the order of the demonstrations, reversed, in any. The threads are the same in all of them; only "
     "who reads their results has to find them at other places. And `two-tasks` knows puzzles and lists, and forks both "
     "by a coin: rewarded on puzzles alone for forking (`puzzles-ratio`) or for not (`puzzles-relative`), does it fork "
-    "lists more or less often?",
+    "lists more or less often? `gently`: the same at 0.3 of the rate.",
     (
         COIN,
         Taught("any-order", onward(replace(COIN.config, roles=SHUFFLED)), seeded=True, begin=COIN),
         BOTH,
         Reinforced("puzzles-ratio", {"reward": "ratio", **MIXED}, BOTH),
         Reinforced("puzzles-relative", {"reward": "relative", **MIXED}, BOTH),
+        Reinforced("gently-ratio", {"reward": "ratio", **GENTLY}, BOTH),
+        Reinforced("gently-relative", {"reward": "relative", **GENTLY}, BOTH),
     ),
     Sampled(on_lists),
     (
@@ -116,6 +119,18 @@ TRANSFER = Experiment(
             "rewarded for forking puzzles: accuracy on lists of 16, after minus before",
             lambda r: r.mean("puzzles-ratio", "lists of 16", "right") - r.mean("two-tasks", "lists of 16", "right"),
             -0.03,
+        ),
+        Aim(
+            "gently for forking puzzles: lists of 16 forked, minus after gently for puzzles in line",
+            lambda r: (
+                r.mean("gently-ratio", "lists of 16", "forked") - r.mean("gently-relative", "lists of 16", "forked")
+            ),
+            0.1,
+        ),
+        Aim(
+            "gently for forking puzzles: accuracy on lists of 16, after minus before",
+            lambda r: r.mean("gently-ratio", "lists of 16", "right") - r.mean("two-tasks", "lists of 16", "right"),
+            -0.05,
         ),
     ),
 )

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         if us.first:
             export(done, args.out)
             if done.progress.curve:
-                draw({"": done.progress.curve}, args.out / "curve.png", f"{config.reward}, from {done.bundle.name}")
+                draw({"": [done.progress.curve]}, args.out / "curve.png", f"{config.reward}, from {done.bundle.name}")
             print(f"wrote {args.out / 'model.safetensors'} after {done.progress.step} of {config.steps} steps")
     return 0 if done.finished else INTERRUPTED
 
