@@ -10,7 +10,7 @@ from scripted import Scripted
 from miniapr.model.bundle import Bundle
 from miniapr.model.tokenizer import Tokenizer
 from miniapr.tasks.trace import Trace, Words
-from miniapr.tasks.words import CONTROL, build_tokenizer
+from miniapr.tasks.words import CONTROL, LATER, build_tokenizer, control
 
 
 def texts(trace: Trace, before: Words = ()) -> Iterator[Words]:
@@ -35,11 +35,11 @@ class Taught(Scripted):
         self.known: dict[Words, list[Words]] = {}
         self.demonstrate = demonstrate
         super().__init__(self._next, **options)
-        self.words = self.tokenizer = Tokenizer(build_tokenizer())  # type: ignore[assignment]
+        self.words = self.tokenizer = Tokenizer(build_tokenizer(LATER))  # type: ignore[assignment]
 
     @property
     def bundle(self) -> Bundle:
-        return Bundle("taught", None, self.words, dict(CONTROL), {"ranges": {}})  # type: ignore[arg-type]
+        return Bundle("taught", None, self.words, control(LATER), {"ranges": {}})  # type: ignore[arg-type]
 
     def _next(self, words: list[str]) -> str:
         end = words.index(":") + 1 + (words[1] == CONTROL["child"])

@@ -240,7 +240,7 @@ def organizer(script: Any) -> tuple[Scripted, Player]:
     ends = organize.ends | {engine.words.id(word) for word in ("q1", "q2", "join")}
     roles = {
         "organizer": Role(organize.ask, read, ends),
-        "worker": role(engine, lambda problem, query: f"work {query}", lambda problem, text: text),
+        "agent": role(engine, lambda problem, query: f"work {query}", lambda problem, text: text),
         "returned": role(engine, lambda problem, number, words: f"got {words}", lambda problem, text: text),
     }
     return engine, Player("an organizer", roles)

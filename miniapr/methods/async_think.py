@@ -52,7 +52,7 @@ class _Desk:
     sees="its query",
     positions="from 0",
     joins="message",
-    needs=("organizer", "worker", "returned"),
+    needs=("organizer", "agent", "returned"),
     where=SERVER,
     paper="arXiv 2510.26658",
 )
@@ -60,7 +60,7 @@ def asyncthink(problem: Any, player: Player, budget: Budget, width: int = 2, act
     """The organizer goes on between a fork and its join. ``width`` agents work; a query waits for a free one. A number
     that is used twice, or joined before it was forked, is ignored; who is never joined is let go at the end.
 
-    The player's roles: "organizer" reads a stretch as an Action, or None at its end; "worker" is asked the query;
+    The player's roles: "organizer" reads a stretch as an Action, or None at its end; "agent" is asked the query;
     "returned" gives the tokens that tell of (number, what the worker returned).
     """
     desk = _Desk()
@@ -88,7 +88,7 @@ def asyncthink(problem: Any, player: Player, budget: Budget, width: int = 2, act
 
     def work() -> Program:
         """An agent of the pool: one query after the other."""
-        role, last = player["worker"], list[Branch]()
+        role, last = player["agent"], list[Branch]()
         while True:
             yield Until(lambda: bool(desk.waiting) or desk.closed)
             if desk.closed:

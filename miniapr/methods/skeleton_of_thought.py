@@ -54,7 +54,8 @@ def skeleton_of_thought(problem: Any, player: Player, budget: Budget, width: int
     said = (str(role.read(problem, one.text)) for one in written)
     lines = zip(points, said, strict=True)
     text = "\n".join(f"{number}. {point} {words}".strip() for number, (point, words) in enumerate(lines, start=1))
-    return Outcome(text, (Candidate(text, text),), "none", spent=not budget.left(outline.request))
+    answer = player.answer(problem, text) if "chain" in player.roles else text
+    return Outcome(answer, (Candidate(answer, text),), "none", spent=not budget.left(outline.request))
 
 
 @method(
@@ -85,8 +86,8 @@ def skeleton_joined(problem: Any, player: Player, budget: Budget, width: int = 1
         yield Release(branches)
         return Outcome(None, (), "none", spent=True)
     (done,) = yield Spend([root], player["conclude"], budget)
-    text = str(player["conclude"].read(problem, done.text))
-    return Outcome(text, (Candidate(text, text),), "none", spent=not budget.left(root.request))
+    answer = player["conclude"].read(problem, done.text)
+    return Outcome(answer, (Candidate(answer, done.text, None, root.id),), "none", spent=not budget.left(root.request))
 
 
 def _in_line(problem: Any, player: Player, budget: Budget) -> Program:

@@ -23,13 +23,24 @@ from ..tasks.task import Split
 from ..tasks.terse import Countdown
 from ..tasks.vocabulary import MISS
 from ..tasks.words import CONTROL, LABELS, LIKELY, NEVER, SURE
+from .apart import apart
 from .game import Game, Gloss, beyond, ranges_for, ranges_of
 
 # Tree-of-Thoughts' values (20, 1, .001) as shares of the highest.
 VALUES = {SURE: 1.0, LIKELY: 1 / 20, NEVER: 0.001 / 20}
 
-# What a method asks for, and the role that was trained for it.
-TOGETHER = {"thinker": "worker", "teammate": "worker", "nudge": "worker", "finish": "worker", "summary": "path"}
+# What a method asks for beside the roles that are trained by that name, and which of these it takes.
+TAKES = {
+    "step": ("chain",),
+    "paths": ("adaptive",),
+    "call": ("parent", "child"),
+    **dict.fromkeys(("thinker", "teammate", "nudge", "finish"), ("worker",)),
+    "summary": ("path",),
+    **dict.fromkeys(("skeleton", "expand", "conclude"), ("adaptive",)),
+    "point": ("child",),
+    "agent": ("child",),
+    "returned": ("organizer",),
+}
 
 
 def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
@@ -57,9 +68,13 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
                 steps[-1] += ids([word])
         return steps
 
+    def found(problem: Left, text: str) -> str | None:
+        """What the first line that has an answer says: a text may be put together of many."""
+        return next(filter(None, (task.answer(line, problem) for line in text.splitlines())), None)
+
     adaptive = Role(asks("adaptive"), lambda problem, text: task.answer(text, problem), control.ends)
     roles = {
-        "chain": Role(asks("chain"), lambda problem, text: task.answer(text, problem), end),
+        "chain": Role(asks("chain"), found, end),
         "step": Role(asks("chain"), reading.state, end | labels),
         "propose": Role(asks("propose"), proposals, end),
         "value": Role(asks("value"), lambda problem, text: VALUES.get(task.verdict(text) or "", 0.0), end),
@@ -68,16 +83,13 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
         "paths": adaptive,  # where it would plan it says "now", and each path chooses its step by its own dice
         **_calls(task, ids, end),
         **_together(task, ids, control),
+        **apart(task, ids, control),
     }
     trained = set(bundle.about.get("roles", task.roles))
-    known = set(trained)
+    known = trained | {name for name, takes in TAKES.items() if trained.issuperset(takes)}
     if "chain" not in trained and "sequential" in trained:
         roles["chain"] = roles["sequential"]  # who was taught no single try has a search as its one line of thought
         known.add("chain")
-    known |= {"step"} if "chain" in trained else set()
-    known |= {"paths"} if "adaptive" in trained else set()
-    known |= {"call"} if {"parent", "child"} <= trained else set()
-    known |= {name for name, trained_as in TOGETHER.items() if trained_as in trained}
 
     def check(problem: Left, answer: str | None) -> bool:
         return task.verify(answer, problem).correct

@@ -30,7 +30,7 @@ from .lines import ending, left, message, numbers, search
 from .states import Path, State, held_out, steps
 from .trace import Trace, Words
 from .vocabulary import MISS
-from .words import CONTROL
+from .words import CONTROL, LATER, control
 
 EOS = CONTROL["eos"]
 # How many lines are tried before a plan; with four numbers a line is a problem of its own. Fewer than three: all.
@@ -74,7 +74,7 @@ def prompt(state: State, role: str) -> Words:
     """The words of a prompt, such as ``<bos> <chain> 8 7 3 -> 29 :``, or ``<bos> <adaptive> 8 7 3 -> 29 , 4 :`` where
     four slots are free: last, so that prompts of one problem begin alike."""
     free = (",", str(state.free)) if state.free else ()
-    return (CONTROL["bos"], CONTROL[role], *numbers(state), "->", str(state.target), *free, ":")
+    return (CONTROL["bos"], control(LATER)[role], *numbers(state), "->", str(state.target), *free, ":")
 
 
 def value(state: State) -> Trace:

@@ -11,10 +11,10 @@ from .countdown import Problem, Ranges, draw, verify
 from .states import State
 from .task import Split, Verdict
 from .vocabulary import HIT
-from .words import CONTROL, LABELS, LIKELY, NEVER, SURE
+from .words import CONTROL, LABELS, LATER, LIKELY, NEVER, SURE
 
 ENDS = (CONTROL["eos"], CONTROL["thread_end"])
-ROLES = ("chain", "value", "propose", "sequential", "adaptive", "child", "parent", "path", "worker")
+ROLES = ("chain", "value", "propose", "sequential", "adaptive", "child", "parent", "path", "worker", *LATER)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Trace(TextTree):
     given     put there by the engine: a prompt, the seed of a thread, a join's token, messages. Not learned
     written   by the model, up to where the engine acts or to the end
     threads   what is forked into then, in the order of the plan
-    then      what follows: after the join of the threads or, without threads, after a message
+    then      what follows: after the join of the threads or, without threads, after a message; None: nothing is joined
     voice     the one in which the thread is said (ParaThinker); 0: none
     slot      the threads see each other as they are written (a weave), each so many positions behind the one before it;
               None: they do not

@@ -6,6 +6,7 @@ a plan costs a token a thread, and an answer a token a step.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import combinations
 
 from tokenizers import Tokenizer
@@ -20,6 +21,8 @@ PARTS = ("left", "right")
 ROLES = (
     "chain", "value", "propose", "sequential", "adaptive", "child", "parent", "sort", "merge", "path", "worker",
 )  # fmt: skip
+# Those that came later: a vocabulary has the words of those that its model knows, behind all others, so no id moves.
+LATER = ("organizer", "outline")
 WORDS = (*LABELS, "->", ":", ",", HIT, MISS, SURE, LIKELY, NEVER, *PARTS, "<unk>")
 # Without a word between the items of a plan: each token of it is one.
 CONTROL = {
@@ -35,6 +38,12 @@ CONTROL = {
 }
 
 
-def build_tokenizer() -> Tokenizer:
-    """The tokenizer of these words; the id of the integer n is n."""
-    return word_level([*map(str, range(LIMIT + 1)), *WORDS], CONTROL.values())
+def control(roles: Iterable[str] = ()) -> dict[str, str]:
+    """The control words of a model that knows these roles."""
+    known = set(roles)
+    return {**CONTROL, **{role: f"<{role}>" for role in LATER if role in known}}
+
+
+def build_tokenizer(roles: Iterable[str] = ()) -> Tokenizer:
+    """The tokenizer of these words, and of those roles that came later; the id of the integer n is n."""
+    return word_level([*map(str, range(LIMIT + 1)), *WORDS], control(roles).values())

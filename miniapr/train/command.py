@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--high", type=int, default=config.roles.ranges.high, help="largest number")
     parser.add_argument("--target-high", type=int, default=config.roles.ranges.target_high, help="largest target")
     parser.add_argument(
+        "--operators", default=config.roles.ranges.operators, help="of the steps, such as +-*: with = in front of them"
+    )
+    parser.add_argument(
         "--roles",
         nargs="*",
         default=[],
@@ -80,7 +83,11 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
         heads=args.heads,
         batch_tokens=args.batch_tokens,
         chunk_size=args.chunk_size,
-        roles=Recipe(read_shares(args.roles), ranges=Ranges(3, 1, args.high, 1, args.target_high), four=args.four),
+        roles=Recipe(
+            read_shares(args.roles),
+            ranges=Ranges(3, 1, args.high, 1, args.target_high, operators=args.operators),
+            four=args.four,
+        ),
     )
 
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from ..tasks import roles, sorting, states, together
+from ..tasks import apart, roles, sorting, states, together
 from ..tasks.countdown import Ranges
 from ..tasks.roles import Teacher
 from ..tasks.sorting import Sorting
 from ..tasks.states import Deck, State
 from ..tasks.trace import Trace
 from ..tasks.vocabulary import HIT, LIMIT, MISS, Vocabulary
-from ..tasks.words import CONTROL, LABELS, LIKELY, NEVER, SURE, build_tokenizer
+from ..tasks.words import CONTROL, LABELS, LIKELY, NEVER, SURE, build_tokenizer, control
 from .stream import JOINS
 from .text import Packed, Text, pack
 
@@ -36,11 +36,18 @@ class Shares:
     merge: float = 0.0
     path: float = 0.05
     worker: float = 0.05
+    organizer: float = 0.0
+    outline: float = 0.0
 
     def __post_init__(self) -> None:
         shares = [getattr(self, entry.name) for entry in fields(self)]
         if min(shares) < 0 or not 0 < sum(shares) < float("inf"):
             raise ValueError(f"shares of roles are 0 or more, and not all 0, got {shares}")
+
+    @property
+    def shown(self) -> list[str]:
+        """The roles that have one."""
+        return [role for role, share in asdict(self).items() if share]
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ class Roles:
         if joins not in JOINS:
             raise ValueError(f"joins is one of {', '.join(JOINS)}, got {joins!r}")
         self.recipe, self.joins = recipe, JOINS[joins]
-        self.tokenizer = build_tokenizer()
+        self.tokenizer = build_tokenizer(recipe.shares.shown)
         self.vocabulary = Vocabulary(self.tokenizer)
         high, most = recipe.two_high * recipe.ranges.high, min(recipe.two_high, 2) * recipe.ranges.target_high
         two = replace(recipe.ranges, count=2, high=min(high, LIMIT), target_high=min(most, LIMIT))
@@ -117,8 +124,8 @@ class Roles:
     @property
     def about(self) -> dict[str, Any]:
         recipe = self.recipe
-        known = [role for role, share in asdict(recipe.shares).items() if share]
-        said = {"format": "terse", "roles": known, "control": CONTROL, "limit": LIMIT}
+        known = recipe.shares.shown
+        said = {"format": "terse", "roles": known, "control": control(known), "limit": LIMIT}
         if set(known) <= set(Sorting().roles):
             return {"task": "sorting", **said}
         ranges = {"ranges": asdict(recipe.ranges)}
@@ -155,6 +162,8 @@ class Roles:
             "worker": lambda rng: together.team(
                 self._problem(rng, four=0), rng.choice((2, 3, 4)), rng.choice(recipe.slots), rng
             ),
+            "organizer": lambda rng: apart.organize(self._problem(rng, four=0), rng),
+            "outline": lambda rng: apart.outline(self._problem(rng, four=0)),
         }
 
     def text(self, trace: Trace, concludes: bool = False, chain: bool = False) -> Text:
@@ -165,7 +174,7 @@ class Roles:
             self.vocabulary.encode((*trace.given, *trace.written)),
             (*[0.0] * len(trace.given), *learned),
             tuple(self.text(thread, chain=chain) for thread in trace.threads),
-            self.text(trace.then, concludes=True) if trace.then else None,
+            self.text(trace.then, concludes=CONTROL["join"] in trace.then.given) if trace.then else None,
             trace.voice if trace.voice <= self.recipe.voices else 0,
             trace.slot,
         )

@@ -30,7 +30,7 @@ class Text:
     """A branch: its tokens, the loss weight of each, the threads it forks into then, and what follows the join (or,
     without threads, follows at once). ``voice``: the one in which the branch speaks where it is stitched; text that is
     read again is read in none. ``slot``: the threads see each other as they are written, each begun so many positions
-    behind the one before it; then nothing follows, and there is nothing to join."""
+    behind the one before it. Where nothing follows, threads are never joined."""
 
     tokens: tuple[int, ...]
     weights: tuple[float, ...]
@@ -95,9 +95,24 @@ class Batch:
 def pack(text: Text, join: Join) -> Packed:
     """The dense form of the demonstration's last branch under ``join``, or of all that see each other, with the loss
     weights."""
-    dense = unroll([last_branch(text, join)] if text.slot is None else woven(text, text.slot))
+    dense = unroll(_ends(text, join))
     weights = torch.tensor([weight for part in text for weight in part.weights], dtype=torch.float32)  # [T]
     return Packed(dense.tokens, dense.positions, dense.visible, weights, dense.voices)
+
+
+def _ends(text: Text, join: Join) -> list[tuple[View, Span]]:
+    """The views and the open spans of all that is read by nobody else: of the last branch, if all is joined."""
+    if text.slot is not None:
+        return woven(text, text.slot)
+    return apart(text) if text.threads and text.then is None else [last_branch(text, join)]
+
+
+def apart(text: Text, view: View = View(), position: int = 0) -> list[tuple[View, Span]]:  # noqa: B008
+    """The views and the open spans of branches that are never joined; none of them sees another."""
+    span = Span(position, view, text.tokens, voice=text.voice)
+    seen = view + [span.whole()]
+    below = [end for thread in text.threads for end in apart(thread, seen, span.end)]
+    return below or [(view, span)]
 
 
 def last_branch(text: Text, join: Join) -> tuple[View, Span]:
