@@ -106,7 +106,7 @@ def test_the_tree_names_those_who_were_released_before_the_end(capsys: pytest.Ca
         (["think", "best-of-n:judge"], "is no option=value"),
         (["think", "best-of-n:height=3"], "its options are width, judge"),
         (["think", "best-of-n:width=many"], "width of best-of-n is int"),
-        (["think", "skeleton-of-thought"], "does not play"),
+        (["think", "graph-of-thoughts"], "does not play"),
         (["think", "best-of-n", "--width", "65"], "limit on width is 64"),
         (["think", "sequential", "--budget", "-1"], "must not be negative"),
         (["think", "sequential", "--prompt", "hello"], "plays puzzles"),
@@ -117,7 +117,7 @@ def test_the_tree_names_those_who_were_released_before_the_end(capsys: pytest.Ca
         (["think", "multiverse", "--count", "3"], "--random draws one"),
         (["race", "--task", "sorting", "--model", "countdown"], "was not trained for sorting"),
         (["race", "--numbers", "3", "4"], "--target"),
-        (["race", "--methods", "skeleton-of-thought", "--model", "countdown"], "does not play"),
+        (["race", "--methods", "apar", "--model", "countdown"], "does not play"),
         (["race", "--problems", "0"], "at least 1"),
         (["race", "--plot", "race.txt"], "a plot's name ends in"),
     ],
@@ -168,8 +168,8 @@ def test_without_a_name_the_first_shipped_model_is_taken_that_can(
         assert code == 0 and f"the model {model}" in out.splitlines()[0]
     code, _, err = run("think", "apr", "--model", "countdown")
     assert code == 2 and "does not play call, child, parent" in err
-    code, _, err = run("think", "apar")  # none can: the usual one says why
-    assert code == 2 and "the model countdown does not play outline" in err
+    code, _, err = run("think", "graph-of-thoughts")  # none can: the usual one says why
+    assert code == 2 and "the model countdown does not play merge" in err
     code, out, _ = run("race", "--methods", "apr", "--problems", 1, "--budget", 20)
     assert code == 0 and "apr" in out
 

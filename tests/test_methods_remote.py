@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from command_line import Run
 from serving import Running, serving
 from taught import Taught
+from test_apart import demonstrate as demonstrate_apart
 from test_methods_calls import demonstrate as demonstrate_calls
 
 import miniapr
@@ -48,7 +50,7 @@ def remote(server: Running, bundle: Bundle) -> Iterator[RemoteEngine]:
 
 SAMPLED = ["sequential", "self-consistency", "best-of-n", "budget-aware"]
 SEARCHES = ["tree-of-thoughts", "tree-of-thoughts-dfs", "mcts"]
-TEXT_ONLY = [*SAMPLED, *SEARCHES, "threadweaver", "parallel-r1", "apr", "recursive"]
+TEXT_ONLY = [*SAMPLED, *SEARCHES, "threadweaver", "parallel-r1", "apr", "recursive", "skeleton-of-thought"]
 
 
 @pytest.mark.parametrize("name", TEXT_ONLY)
@@ -128,10 +130,18 @@ class Scribe(Server):
                 return
 
 
-@pytest.mark.parametrize(("name", "options"), [("apr", {}), ("apr", {"levels": 2}), ("recursive", {})])
-def test_calls_run_on_any_server(name: str, options: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("name", "options", "demonstrate"),
+    [
+        ("apr", {}, demonstrate_calls),
+        ("apr", {"levels": 2}, demonstrate_calls),
+        ("recursive", {}, demonstrate_calls),
+        ("apar", {}, demonstrate_apart),
+    ],
+)
+def test_what_is_told_in_text_runs_on_any_server(name: str, options: dict[str, int], demonstrate: Any) -> None:
     """Contexts of their own and messages are ordinary text: the same tree, words and counts as in the engine."""
-    taught = Taught(demonstrate_calls)
+    taught = Taught(demonstrate)
     problem, player, budget = State((8, 7, 3), 29), game_of(taught.bundle).player, Budget(2000)
     here = taught.play(METHODS[name], player, budget, problem, **options)
     engine = RemoteEngine(Scribe(taught), taught.tokenizer, 4096)
@@ -142,6 +152,18 @@ def test_calls_run_on_any_server(name: str, options: dict[str, int]) -> None:
     assert sorted(thought.text for thought in there.tree) == sorted(thought.text for thought in here.tree)
     for count in ("decoded", "critical", "resent", "largest_context"):
         assert getattr(there.costs, count) == getattr(here.costs, count), count
+
+
+def test_an_organizer_thinks_on_while_a_server_answers() -> None:
+    """How far a worker was that nobody asked for is chance; what the organizer wrote and heard is not."""
+    taught = Taught(demonstrate_apart)
+    problem, player, budget = State((8, 7, 3), 29), game_of(taught.bundle).player, Budget(2000)
+    here = taught.play(METHODS["asyncthink"], player, budget, problem)
+    engine = RemoteEngine(Scribe(taught), taught.tokenizer, 4096)
+    there = play(engine, METHODS["asyncthink"](problem, player, budget), budget)
+    engine.close()
+    assert there is not None and there.answer == here.answer == "( 7 * 3 ) + 8"
+    assert [candidate.text for candidate in there.candidates] == [candidate.text for candidate in here.candidates]
 
 
 def test_a_server_of_text_is_not_asked_for_control_tokens(

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from miniapr.engine.engine import Engine
+from miniapr.methods.budget import Budget
+from miniapr.methods.play import play
+from miniapr.methods.table import METHODS
 from miniapr.model.bundle import SHIPPED, load, shipped
 from miniapr.model.files import read_json
+from miniapr.players import game_of
 from miniapr.stepper.engine import for_runs, speaker, words
 from miniapr.tasks.countdown import Ranges
 from miniapr.train.figures import Examined, drawn
@@ -44,6 +49,19 @@ def test_the_model_that_sorts_does_on_a_few_lists_what_its_figures_say_of_many()
     for how in ("in line", "forked in 1"):
         assert found[how]["errors"] < 1, how
     assert found["forked in 1"]["critical path"] < 0.85 * found["in line"]["critical path"]
+
+
+@pytest.mark.parametrize("name", ["asyncthink", "apar", "skeleton-of-thought", "skeleton-joined"])
+def test_the_organizer_does_on_a_few_problems_what_its_figures_say_of_many(name: str) -> None:
+    bundle = load("organizer")
+    player, engine = game_of(bundle).player, Engine(bundle.model, bundle.tokenizer, num_blocks=2000, record=False)
+    problems = drawn(6, "pairs", 5, Ranges(**bundle.about["ranges"]))
+    outcomes = [play(engine, METHODS[name](problem, player, Budget(600)), Budget(600)) for problem in problems]
+    assert player.check and all(len(outcome.tree) > 1 for outcome in outcomes if outcome)
+    right = [
+        player.check(problem, outcome and outcome.answer) for problem, outcome in zip(problems, outcomes, strict=True)
+    ]
+    assert sum(right) >= 4
 
 
 def test_a_run_is_by_the_model_that_was_taught_the_role() -> None:
