@@ -16,10 +16,11 @@ from miniapr.tasks.countdown import Problem, Ranges, split_of
 from miniapr.tasks.states import State
 from miniapr.tasks.vocabulary import Vocabulary
 from miniapr.tasks.words import build_tokenizer
+from miniapr.train.apart_figures import apart_figures
 from miniapr.train.config import TrainConfig
 from miniapr.train.export import export
 from miniapr.train.figures import Examined, drawn, figures
-from miniapr.train.roles import Recipe, Shares
+from miniapr.train.roles import Recipe, Roles, Shares
 from miniapr.train.sft import train
 from miniapr.train.shares import quotient, share
 from miniapr.train.sorting_figures import _row, sorting_figures
@@ -153,3 +154,16 @@ def test_a_perfect_judge_is_found_to_be_perfect(untrained: Path) -> None:
         assert row["right"]["share"] == 1.0 == row["never, of those that cannot"]["share"]
         assert row["never, of those that can"]["share"] == 0.0
     assert model.propose(problems)["one leads to the target"]["share"] > 0.5
+
+
+def test_roles_whose_parts_are_written_apart_are_measured_by_their_methods(tmp_path: Path) -> None:
+    shares = Shares(organizer=0.5, outline=0.5)
+    export(train(replace(TINY, roles=Recipe(shares)), tmp_path, say=lambda _: None, stop_after=1), tmp_path, "a test")
+    made = {name: make() for name, make in apart_figures(tmp_path, drawn(2, "pairs", 0, Ranges()), tokens=30).items()}
+    assert {*made} == {"organizer", "outline"} < {*Roles(Recipe(shares)).about["roles"]}
+    for told in made.values():
+        assert told["right"]["n"] == 2 and 0 < told["decoded"] <= 30 and told["branches"] >= 1
+
+
+def test_a_model_without_such_roles_has_no_such_figures(untrained: Path) -> None:
+    assert apart_figures(untrained, []) == {}

@@ -188,12 +188,13 @@ def test_a_killed_run_with_roles_resumes_to_the_same_bits(tmp_path: Path) -> Non
 def test_the_command_trains_roles_in_the_shares_that_it_is_given(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    sizes = "--tokens 1500 --layers 1 --hidden-size 16 --intermediate-size 24 --heads 2 --four 0.5"
+    sizes = "--tokens 1500 --layers 1 --hidden-size 16 --intermediate-size 24 --heads 2 --four 0.5 --operators=+-*"
     args = parser.parse_args([*sizes.split(), "--roles", "chain=0.5", "parent=0", "--out", str(tmp_path)])
     command.run(args)
     loaded = bundle.load(tmp_path)
     assert "--roles chain=0.5 parent=0" in loaded.about["provenance"]["command"]
     assert loaded.about["roles"] == ["chain", "value", "propose", "sequential", "adaptive", "child", "path", "worker"]
+    assert loaded.about["ranges"]["operators"] == "+-*"
     assert loaded.tokenizer.id("a*c") == SOURCE.vocabulary.ids["a*c"]
 
 

@@ -32,6 +32,7 @@ from ..tasks.task import Split
 from ..tasks.terse import Countdown
 from ..tasks.vocabulary import MISS, Vocabulary
 from ..tasks.words import CONTROL, NEVER, build_tokenizer
+from .apart_figures import apart_figures
 from .shares import quotient, share
 from .sorting_figures import sorting_figures
 
@@ -221,7 +222,8 @@ def _by_role(folder: Path, count: int, split: Split, seed: int, longest: int) ->
     if four:
         parts["spawn, 4 numbers"] = ({"child", "parent"}, lambda: model.spawn(drawn(count, split, seed, four)))
         parts["chain, 4 numbers"] = ({"chain"}, lambda: model.chain(drawn(count, split, seed, four)))
-    return {name: make for name, (needs, make) in parts.items() if needs <= known}
+    made = {name: make for name, (needs, make) in parts.items() if needs <= known}
+    return {**made, **apart_figures(folder, problems)}
 
 
 def main() -> None:
