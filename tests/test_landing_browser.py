@@ -89,11 +89,19 @@ def test_it_thinks_as_it_is_opened(
         seen = Seen(browser.new_page(viewport={"width": width, "height": 740}, color_scheme=scheme))
         seen.page.goto(address)
         assert thought(seen.page, 3) == [*both, line]
-        runs = [run.bounding_box() for run in seen.page.locator(".run").all()]
-        assert len(runs) == 2 and runs[0]["y"] == runs[1]["y"] and runs[0]["x"] < runs[1]["x"]  # side by side
+        boxes = [run.bounding_box() for run in seen.page.locator(".run").all()]
+        assert len(boxes) == 2 and boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] < boxes[1]["x"]  # side by side
+        seen.page.get_by_text("What the counters count").press("Enter")  # no pointer, nothing to hover with
+        assert seen.page.get_by_text("tokens sampled", exact=True).is_visible()
         assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         found = axe.Axe().run(seen.page)
         assert found.violations_count == 0, found.generate_report()
+        assert seen.page.locator(".again button").all_inner_texts() == ["plan", "branches", "joins"]
+        for stage, runs in (("branches", 1), ("joins", 2)):
+            seen.page.get_by_role("button", name=stage, exact=True).click()
+            seen.page.locator(".stage", has_text={1: "a branch of its own", 2: "joined in two ways"}[runs]).wait_for()
+            assert seen.page.locator(".run").count() == runs
+        assert thought(seen.page, 3) == [*both, line]  # nothing is thought again for it
         assert not seen.errors
         assert all(url.startswith((address, "blob:", "data:")) for url in seen.requests), seen.requests
         loaded = {site / url.removeprefix(address) for url in seen.requests if url.startswith(address)}

@@ -4,7 +4,7 @@ import { read, write } from "./address.js";
 import { reading } from "./engine/countdown.js";
 import { describe as tellGraph, graph } from "./graph.js";
 import { mask } from "./mask.js";
-import { counters, inspect, table } from "./panel.js";
+import { counters, inspect, meanings, table } from "./panel.js";
 import { describe as tellPool, fill, pool } from "./pool.js";
 import { Run, align } from "./state.js";
 import { html } from "./svg.js";
@@ -29,7 +29,7 @@ class App {
     this.root = html("div", { class: "stepper", tabindex: "0", role: "application", "aria-label": "Stepper: arrow keys go from step to step" });
     this.said = html("p", { class: "said", role: "status", "aria-live": "polite" });
     if (controls) this.root.append(this.bar());
-    this.root.append(this.said, legend(), (this.body = html("div", { class: "runs" })), (this.words = html("p", { class: "legend" })));
+    this.root.append(this.said, legend(), (this.body = html("div", { class: "runs" })), (this.words = html("p", { class: "legend" })), ...(views.includes("counters") ? [meanings()] : []));
     element.append(this.root);
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.watch = new ResizeObserver(() => this.later());

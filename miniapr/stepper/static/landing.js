@@ -18,9 +18,10 @@ const FRAME = 40; // milliseconds between two pictures at least
 /** In `root`, the trace of a recorded run with the problem that it is about. */
 export function landing(root, { problem, trace }) {
   const stage = html("p", { class: "stage", role: "status" }), outcome = html("div", { class: "outcome" }), drawing = html("div", {});
+  const again = html("p", { class: "again" });
   const another = html("button", { type: "button" }, "Another puzzle");
   const { form, set } = problemForm(problem, "Think", (given) => begin(given), another);
-  root.append(html("div", { class: "stepper alive" }, form), html("div", { class: "stepper told" }, stage, outcome), drawing);
+  root.append(html("div", { class: "stepper alive" }, form), html("div", { class: "stepper told" }, stage, again, outcome), drawing);
   another.addEventListener("click", () => {
     const fresh = drawn();
     set(fresh);
@@ -36,15 +37,33 @@ export function landing(root, { problem, trace }) {
     tryout(app, data);
   }
 
+  /** Say and play one stage of a thought: {name, text, data, from, ms}. */
+  function play({ text, data, from, ms }, still) {
+    load(data, 0);
+    say(text);
+    return steps(app, from, ms, still);
+  }
+
+  /** The stages of a thought that has ended, each to be played again. */
+  function offer(stages) {
+    const replay = (one) => {
+      const mine = ++thought;
+      play(one, () => mine === thought);
+    };
+    again.replaceChildren("Again: ", ...stages.map((one) => html("button", { type: "button", onclick: () => replay(one) }, one.name)));
+  }
+
   /** Think about a problem; a later one ends it at its next command, for they have one engine. */
   async function begin(given) {
-    const mine = ++thought, still = () => mine === thought;
+    const mine = ++thought, still = () => mine === thought, stages = [];
     outcome.replaceChildren();
+    again.replaceChildren();
     try {
       if (!engine) say("The engine starts, in this page.");
       const thinker = await (engine ??= start());
       const show = (...ends) => outcome.replaceChildren(...ends.map(card));
-      await think(thinker, given, { load, say, play: (from, ms) => play(app, from, ms, still), show }, still);
+      await think(thinker, given, (one) => play(stages[stages.push(one) - 1], still), show, still);
+      offer(stages);
     } catch (error) {
       if (!still()) return;
       load(trace, Infinity);
@@ -57,7 +76,7 @@ export function landing(root, { problem, trace }) {
 
 /** Plan, fork, decode, join in both ways, and the same problem in line; what one stage computes is played while the next is computed. Rejects as soon
  * as it is not `still` wanted: the next one has the same engine. */
-async function think(thinker, problem, { load, say, play, show }, still) {
+async function think(thinker, problem, play, show, still) {
   const { numbers, target } = problem, puzzle = `Make ${target} of ${numbers.join(", ")}`;
   const when = async (ready) => {
     const value = await ready;
@@ -70,9 +89,8 @@ async function think(thinker, problem, { load, say, play, show }, still) {
   };
   await when(thinker.open(promptOf(problem)));
   const [plan, told] = await decode(), [alone] = plan.trace.runs, { items } = thinker;
-  load(plan.trace, 0);
-  let playing = play(0, SHOW.plan);
-  say(`${puzzle}: the model ${items ? "tries once, then writes a plan" : "needs no branches"}. ${told}`);
+  const first = `${puzzle}: the model ${items ? "tries once, then writes a plan" : "needs no branches"}. ${told}`;
+  let playing = play({ name: items ? "plan" : "line", text: first, data: plan.trace, from: 0, ms: SHOW.plan });
   if (!items) {
     await when(playing);
     return show(ending({ ...alone, title: "in line" }, problem));
@@ -80,9 +98,8 @@ async function think(thinker, problem, { load, say, play, show }, still) {
   await when(thinker.do(`fork ${Math.min(items, WIDEST)}`));
   const [branches, batch] = await decode(), here = branches.history.length;
   await when(playing);
-  load(branches.trace, 0);
-  playing = play(frameOf(branches.trace.runs[0], alone.events.length), SHOW.branches);
-  say(`Every item of the plan is a branch of its own. ${batch}`);
+  const from = frameOf(branches.trace.runs[0], alone.events.length);
+  playing = play({ name: "branches", text: `Every item of the plan is a branch of its own. ${batch}`, data: branches.trace, from, ms: SHOW.branches });
   const runs = [];
   for (const [how, title] of JOINS) {
     await when(thinker.do(`join ${how}`));
@@ -91,9 +108,8 @@ async function think(thinker, problem, { load, say, play, show }, still) {
     await when(thinker.do(`undo ${history.length - here}`));
   }
   await when(playing);
-  load({ ...branches.trace, runs }, 0);
-  say(`${puzzle}: the same branches joined in two ways, stitched where they lie or computed again as one text.`);
-  await when(play("join", SHOW.joins));
+  const text = `${puzzle}: the same branches joined in two ways, stitched where they lie or computed again as one text.`;
+  await when(play({ name: "joins", text, data: { ...branches.trace, runs }, from: "join", ms: SHOW.joins }));
   const ends = runs.map((run) => ending(run, problem));
   show(...ends);
   await when(thinker.open(promptOf(problem, IN_LINE)));
@@ -108,12 +124,12 @@ function frameOf(run, number) {
 }
 
 /** Steps on to the end in so many milliseconds, from a step on, or from the last join; a slow machine leaves out more. */
-async function play(app, from, milliseconds, still) {
+async function steps(app, from, milliseconds, still) {
   if (from === "join") from = app.jumps().at(-1);
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) from = app.length - 1;
-  const begun = performance.now(), steps = app.length - 1 - from;
+  const begun = performance.now(), count = app.length - 1 - from;
   for (let part = 0; part < 1 && still(); part = (performance.now() - begun) / milliseconds) {
-    app.go(from + Math.round(steps * part));
+    app.go(from + Math.round(count * part));
     await new Promise((done) => setTimeout(done, FRAME));
   }
   if (still()) app.go(app.length - 1);

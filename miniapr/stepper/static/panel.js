@@ -10,7 +10,7 @@ const TITLES = [
   ["bytes_moved", "bytes moved", "copied inside the pool"],
   ["keys_shifted", "keys turned", "keys rotated to another position, in memory"],
   ["critical", "critical path", "tokens that had to be decoded one after the other"],
-  ["passes", "passes", "forward passes"],
+  ["passes", "passes", "forward passes, the prompt's included"],
 ];
 
 /** `differs`: the names of counters that the run beside has otherwise. */
@@ -19,6 +19,13 @@ export function counters(state, differs) {
     html("div", { class: differs.has(name) ? "differs" : null, title: meaning },
       html("dt", {}, title),
       html("dd", {}, state.counters[name].toLocaleString("en"), differs.has(name) ? html("span", { class: "mark", title: "differs from the run beside it" }, "≠") : null))));
+}
+
+/** The same in words, for who has no pointer to hover with. */
+export function meanings() {
+  const told = [...TITLES.map(([, title, meaning]) => [title, meaning]), ["\u2260", "differs from the run beside it"]];
+  return html("details", { class: "meanings" }, html("summary", {}, "What the counters count"),
+    html("dl", {}, told.map(([title, meaning]) => html("div", {}, html("dt", {}, title), html("dd", {}, meaning)))));
 }
 
 export function table(run, state, id) {
