@@ -11,13 +11,18 @@ from hypothesis import strategies as st
 
 import miniapr
 from miniapr.engine.engine import Engine
+from miniapr.methods.budget import Budget
+from miniapr.methods.play import play
+from miniapr.methods.table import METHODS
+from miniapr.players import game_of
 from miniapr.stepper.commands import SLOT
 from miniapr.stepper.level import figure
 from miniapr.stepper.levels import LEVELS
 from miniapr.stepper.play import LONGEST, Play
 from miniapr.stepper.session import COMMANDS, Session
 from miniapr.stepper.tree import LIMITS
-from miniapr.tasks import Problem, extract_answer
+from miniapr.tasks import Problem, extract_answer, prompt_text
+from miniapr.tasks.states import State
 
 
 @pytest.fixture(scope="module")
@@ -328,6 +333,20 @@ def test_the_shipped_model_thinks_it_through(bundle: miniapr.Bundle) -> None:
         session.play("join reprefill", "decode")
         assert extract_answer(session.root.text, Problem((8, 7, 3), 29)) == "( 7 * 3 ) + 8"
         assert session.cost.recomputed > 0
+
+
+def test_by_hand_every_last_token_is_computed_and_that_is_all_that_differs(bundle: miniapr.Bundle) -> None:
+    """As docs/methods.md says it: the counts of forward passes there."""
+    engine, problem, game = Engine(bundle.model, bundle.tokenizer), Problem((8, 7, 3), 29), game_of(bundle)
+    program = METHODS["multiverse"](State((8, 7, 3), 29), game.player, Budget())
+    outcome = play(engine, program, Budget())
+    with Session(bundle, bundle.tokenizer.ids(prompt_text(problem).split())) as session:
+        session.play("decode", "fork 8", "decode", "join stitch", "decode")
+        assert session.critical == outcome.costs.critical
+        assert (outcome.costs.passes, session.cost.steps) == (40, 41)
+    with Session(bundle, bundle.tokenizer.ids(prompt_text(problem, "sequential").split())) as line:
+        line.play("decode", "decode")
+        assert (line.cost.decoded, line.cost.steps) == (104, 105)
 
 
 # Workers, children, early cancel
