@@ -37,8 +37,8 @@ with Wilson's 95 % intervals, pooled over the seeds. A star marks who is on the 
 often with a shorter critical path (in the column of that), or with fewer decoded tokens. A judge that is `exact` has
 been told what is right (best-of-N is then pass@N): such rows bound the others and do not compete with them. `lines` are
 the lines of the method's page; `miniapr methods NAME` says what it does, [methods.md](methods.md) what each word means.
-Between methods compare `passes`, not `ms`: those of `parallel-r1`, and all of sorting, are of a machine that had much
-else to do.
+Between methods compare `passes`, not `ms`: most were timed on a machine that had much else to do. Problems are drawn
+anew for each seed, so some come twice: of the ranges of `organizer` there are 160 in all.
 """
 
 
@@ -70,9 +70,13 @@ def pooled(files: Iterable[Path]) -> dict[str, Any]:
 
 
 def added(kept: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
-    """Races with those that were made since: a row that was made again, and what is said of all, is the new one."""
-    rows = {name: kept.get(name, {"rows": {}})["rows"] | group["rows"] for name, group in made.items()}
-    return {**kept, **{name: {**group, "rows": rows[name]} for name, group in made.items()}}
+    """Races with those that were made since: a row that was made again, and what is said of all, is the new one. What
+    nobody played stays told; the page leaves out what somebody has played by now."""
+    merged = dict(kept)
+    for name, group in made.items():
+        before = {"rows": {}, "left_out": {}, **kept.get(name, {})}
+        merged[name] = {**group, **{part: before[part] | group[part] for part in ("rows", "left_out")}}
+    return merged
 
 
 def page(found: Mapping[str, Any]) -> str:

@@ -402,6 +402,10 @@ def test_races_are_pooled_over_their_seeds(tmp_path):
     later = {name: {**found["races"][name], "rows": {"mcts": {"n": 1}, "best-of-n": {"n": 2}}}}
     rows = race.added({**found["races"], "another": {"rows": {}}}, later)[name]["rows"]
     assert rows == {**found["races"][name]["rows"], "best-of-n": {"n": 2}, "mcts": {"n": 1}}
+    # What nobody has played stays told until somebody does.
+    told = [{name: {**later[name], "left_out": {left: "no role"}}} for left in ("apar", "mcts")]
+    group = race.added(race.added({}, told[0]), told[1])[name]
+    assert group["left_out"] == {"apar": "no role", "mcts": "no role"}
 
 
 # What a fork buys
