@@ -103,7 +103,7 @@ def test_the_teachers_line_counts_every_token_that_the_last_one_had_before_it() 
 
 def test_the_model_that_ships_is_examined_in_each_way_that_it_knows() -> None:
     found = window.examine(load("countdown"), 1)
-    ways = ["spawn", "line", "forks", "teacher's line"]
+    ways = ["spawn", "spawn in two levels", "line", "forks", "teacher's line"]
     assert list(found) == [way + which for which in ("", window.HARD) for way in ways]
     assert found["spawn"]["largest context"] < 256 < found["spawn"]["tokens"]
     assert all(window.first_steps(problem) <= window.FEW for problem in window.drawn(5)[window.HARD])
