@@ -140,8 +140,8 @@ WINDOW = Experiment(
     "APR (arXiv 2504.15466): at a window of 4,096 tokens spawned children reach 83 % where a serial search reaches "
     "60 %, since no context holds more than a part of the search; in tokens they cost as much; and reinforcement makes "
     "both better. Here four numbers of 1..10: eighteen children, each a problem of three numbers in a context of its "
-    "own, which tells it in a line or, in two levels, calls in its turn; one line; and stitched forks, whose conclusion "
-    "attends to all of them. A model that was not shown lines of four numbers writes one try, a chain.",
+    "own, which tells it in a line or, in two levels, calls in its turn; one line; and stitched forks, whose "
+    "conclusion attends to all of them. A model that was not shown lines of four numbers writes one try, a chain.",
     (
         Given("shipped", "countdown"),
         SPAWN,
