@@ -16,7 +16,7 @@ from ..methods.player import Player
 from ..model.bundle import Bundle
 from ..train.shares import share
 
-AT_ONCE = 10  # problems in the engine together
+AT_ONCE = 40  # problems in the engine together
 
 
 @dataclass(frozen=True)
