@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .interrupt import INTERRUPTED
 from .plain import is_text, plain
-
-INTERRUPTED = 130  # as a shell says it of a process that Ctrl-C ended
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 ENDS = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTED = 130  # as a shell says it of a process that Ctrl-C ended
 
 
 class Interrupt:

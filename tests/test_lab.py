@@ -91,7 +91,8 @@ def test_an_experiment_runs_to_its_table_and_nothing_is_done_twice(
     report = conduct.conduct(TWO, tmp_path / "two", tmp_path / "starts", size, say=said.append)
     text = (tmp_path / "two" / "README.md").read_text()
     assert "aimed at 200% or more: missed" in text and "width: the runs do not tell" in text and table(report) in text
-    assert text.endswith("Known beforehand.\n") and len(report.curves["one"][1]) == 1
+    assert text.endswith("Known beforehand.\n") and "miniapr lab two`, 4 held-out problems" in text
+    assert len(report.curves["one"][1]) == 1
     assert (tmp_path / "two" / "curves.png").exists() and (tmp_path / "two" / "figures.png").exists()
     assert {name: len(found) for name, found in report.runs.items()} == {"tiny": 1, "one": 2, "other": 2}
     made = json.loads((tmp_path / "two" / "one-1.json").read_text())
@@ -114,6 +115,13 @@ def test_an_experiment_runs_to_its_table_and_nothing_is_done_twice(
     changed = Reinforced("one", {**FEW, "rate": 0.1}, START)
     with pytest.raises(ValueError, match="one-1 was made with reward=count-threads, this one has reward=correct"):
         changed.make(1, arms.Room(tmp_path / "starts", tmp_path / "two" / "runs", size), said.append)
+    rooms = [arms.Room(tmp_path / "new", tmp_path, size, given=tmp_path / given) for given in ("starts", "none")]
+    with pytest.raises(ValueError, match=r"tiny was made with tokens=1000, this one has tokens=6000000"):
+        START.make(0, rooms[0], said.append)  # what is given is the whole thing
+    whole = dataclasses.replace(START, config=dataclasses.replace(START.config, tokens=1000))
+    assert whole.make(0, rooms[0], said.append) == str(tmp_path / "starts" / "tiny") and not (tmp_path / "new").exists()
+    assert whole.make(0, rooms[1], said.append) == str(tmp_path / "new" / "tiny")  # not there: made, and not there
+    assert not (tmp_path / "none").exists()
     (tmp_path / "starts" / "tiny" / "checkpoint.safetensors").unlink()  # then it is a model that was given
     assert START.make(0, arms.Room(tmp_path / "starts", tmp_path, longer), said.append)
 

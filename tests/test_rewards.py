@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -205,6 +206,20 @@ def test_a_reward_that_is_no_number_names_its_rollout(bad: float) -> None:
         pay(lambda one, step: 1.0 if one.correct else bad, CASES, 7)
 
 
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        (lambda one, step: one.lenght, r"rollout 0 of step 7 \(.*\) cannot be paid: AttributeError: .*lenght"),
+        (lambda one: 1.0, "cannot be paid: TypeError: "),
+        (lambda one, step: "good", "is paid 'good', which is no finite number"),
+        (lambda one, step: None, "is paid None, which is no finite number"),
+    ],
+)
+def test_ones_own_reward_that_fails_says_where(own: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        pay(own, CASES, 7)
+
+
 def test_relative_needs_the_length_in_line() -> None:
     with pytest.raises(ValueError, match="not known"):
         REWARDS["relative"](Rollout("", text(1), True))
@@ -217,7 +232,7 @@ def test_a_reward_of_ones_own(tmp_path: Path) -> None:
     for name in ("other", "x", ""):
         with pytest.raises(ValueError, match="no function"):
             read_reward(f"{file}:{name}")
-    with pytest.raises(ValueError, match="FileNotFoundError"):
+    with pytest.raises(ValueError, match="there is no file"):
         read_reward(f"{tmp_path / 'none.py'}:mine")
 
 

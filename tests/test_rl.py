@@ -101,6 +101,16 @@ def test_a_reward_that_is_no_number_stops_the_run_and_names_the_rollout(start: P
     assert same(before, weights(run))
 
 
+def test_a_reward_that_was_edited_is_another_one(start: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("def paid(rollout, step):\n    return float(rollout.total)\n")
+    options = dataclasses.replace(config(start, steps=1), reward=f"{own}:paid")
+    train(options, tmp_path / "run", say=quiet)
+    own.write_text("def paid(rollout, step):\n    return -float(rollout.total)\n")
+    with pytest.raises(ValueError, match=r"own\.py:paid as it was before: it has changed"):
+        train(dataclasses.replace(options, steps=2), tmp_path / "run", say=quiet)
+
+
 def test_a_full_disk_ends_no_run_and_the_last_checkpoint_stays(
     start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

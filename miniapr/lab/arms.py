@@ -36,11 +36,13 @@ class Size:
 
 @dataclass(frozen=True)
 class Room:
-    """Where models lie: those made by demonstrations, which experiments share, and those of one experiment."""
+    """Where models lie: those made by demonstrations, which experiments share, and those of one experiment. ``given``:
+    where some of the first have been made before, in full; nothing is written there."""
 
     starts: Path
     runs: Path
     size: Size = field(default_factory=Size)
+    given: Path | None = None
 
 
 class Arm(Protocol):
@@ -86,12 +88,14 @@ class Taught:
     begin: Arm | None = None
 
     def make(self, seed: int, room: Room, say: Say) -> str:
-        folder = room.starts / (f"{self.name}-{seed}" if self.seeded else self.name)
-        tokens = least(self.config.tokens, room.size.tokens)
-        config = replace(self.config, tokens=tokens, seed=seed if self.seeded else self.config.seed)
+        name = f"{self.name}-{seed}" if self.seeded else self.name
+        whole = replace(self.config, seed=seed if self.seeded else self.config.seed)
+        if room.given and is_made(room.given / name, whole):
+            return str(room.given / name)
+        folder, config = room.starts / name, replace(whole, tokens=least(whole.tokens, room.size.tokens))
         if not is_made(folder, config):
             start = self.begin.make(seed, room, say) if self.begin else config.start
-            say(f"{tokens:,} tokens of demonstrations")
+            say(f"{config.tokens:,} tokens of demonstrations")
             export(teach(replace(config, start=start), folder, say=say), folder, f"miniapr lab ({folder.name})")
         return str(folder)
 

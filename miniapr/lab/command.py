@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+from ..interrupt import INTERRUPTED
 from .arms import Size
 from .conduct import QUICK, conduct
 from .table import EXPERIMENTS
@@ -17,9 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     size = Size()
     parser.add_argument("name", nargs="?", help="the experiment; none: list them")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/lab"), help="results are kept in OUT/NAME, starts in OUT/starts"
+        "--out",
+        type=Path,
+        default=Path("runs/lab"),
+        help="results are kept in OUT/NAME, starts in OUT/starts; of --quick in OUT/NAME-quick, OUT/starts-quick",
     )
-    parser.add_argument("--starts", type=Path, help="where the models are that it begins with, or will be")
+    parser.add_argument(
+        "--starts", type=Path, help="where some of those are already (docs/lab/starts); nothing is written there"
+    )
     parser.add_argument("--seeds", type=int, help=f"of each arm (default {size.seeds}, with --quick {QUICK.seeds})")
     parser.add_argument("--arms", nargs="+", default=[], metavar="ARM", help="only these; of others what is there")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, each a process of one thread")
@@ -40,7 +47,11 @@ def run(args: argparse.Namespace) -> int:
         if value < 1:
             raise ValueError(f"--{name} must be at least 1, is {value}")
     experiment, out = EXPERIMENTS[args.name], args.out / (args.name + ("-quick" if args.quick else ""))
-    starts = args.starts or args.out / ("starts-quick" if args.quick else "starts")
-    report = conduct(experiment, out, starts, size, args.jobs, lambda text: print(text, flush=True), args.arms)
+    starts, say = args.out / ("starts-quick" if args.quick else "starts"), lambda text: print(text, flush=True)
+    try:
+        report = conduct(experiment, out, starts, size, args.jobs, say, args.arms, args.starts)
+    except KeyboardInterrupt:
+        print(f"stopped; what is done is in {out}, and the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
     print(f"\n{paragraph(experiment, report)}\n\n{table(report)}\n\nwritten to {out}")
     return 0

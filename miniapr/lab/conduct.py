@@ -20,7 +20,7 @@ from .arms import Arm, Room, Say, Size
 from .experiment import Examine, Experiment, seeds
 from .picture import picture
 from .report import Report
-from .tell import paragraph, table
+from .tell import legend, paragraph, table
 from .where import where
 
 QUICK = Size(seeds=1, steps=4, tokens=150_000, count=50)
@@ -66,14 +66,21 @@ def conduct(
     jobs: int = 1,
     say: Say = print,
     only: Collection[str] = (),
+    given: Path | None = None,
 ) -> Report:
-    """Do what is not done yet below ``out`` and say what came of it; starts lie in ``starts``. A run that was stopped
-    goes on where it was. ``only``: these arms, of the others what is there already; none: all. Writes README.md (table
-    and paragraph), figures.png and, of reinforcement, curves.png. Raises what a run raises, and ValueError for no arm.
+    """Do what is not done yet below ``out`` and say what came of it. A run that was stopped goes on where it was.
+
+    starts, given  where models that experiments share are made, and where some of them are already, in full
+    only           these arms, of the others what is there already; none: all
+    Writes README.md (table and paragraph), figures.png and, of reinforcement, curves.png. Raises what a run raises, and
+    ValueError for no arm, or a folder that cannot be one.
     """
     levels = replace(experiment, arms=chosen(experiment, only)).levels
-    out.mkdir(parents=True, exist_ok=True)
-    room, examined = Room(starts, out / "runs", size), {arm.name for arm in experiment.arms}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"results cannot be kept in {out}: {error.strerror}") from error
+    room, examined = Room(starts, out / "runs", size, given), {arm.name for arm in experiment.arms}
     for level in levels:
         works = [
             Work(arm, seed, room, out, experiment.examine if arm.name in examined else None)
@@ -91,7 +98,7 @@ def conduct(
     runs = {arm.name: found for arm in experiment.arms if (found := results(out, arm, size.seeds))}
     each = ({name: [one[what] for one in some] for name, some in runs.items()} for what in ("found", "curve"))
     report = Report(*each)
-    parts = [f"# {experiment.name}", paragraph(experiment, report), table(report)]
+    parts = [f"# {experiment.name}", paragraph(experiment, report), table(report), legend(experiment, size)]
     parts += [experiment.exact()] if experiment.exact else []
     (out / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     picture(report, out / "figures.png", experiment.name)

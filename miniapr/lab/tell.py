@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from .arms import Size
 from .experiment import Experiment
 from .report import Report, bounds, number
 
@@ -31,7 +32,7 @@ def table(report: Report) -> str:
 
 
 def paragraph(experiment: Experiment, report: Report) -> str:
-    """What is claimed, then each aim with what came out."""
+    """What is claimed, then each aim with what came out, as so many hundredths."""
     lines = [experiment.claim, ""]
     for aim in experiment.aims:
         value = aim.told(report)
@@ -39,6 +40,19 @@ def paragraph(experiment: Experiment, report: Report) -> str:
             lines.append(f"- {aim.says}: the runs do not tell")
             continue
         lines.append(
-            f"- {aim.says}: {value:.0%}, aimed at {aim.least:.0%} or more: {'met' if value >= aim.least else 'missed'}"
+            f"- {aim.says}: {round(100 * value)}%, aimed at {aim.least:.0%} or more: "
+            f"{'met' if value >= aim.least else 'missed'}"
         )
     return "\n".join(lines)
+
+
+def legend(experiment: Experiment, size: Size) -> str:
+    """How a page is to be read, by whoever finds it."""
+    quick = "" if size.tokens is None else " **A quick first look: hardly trained, few problems.**"
+    return (
+        f"Made by `miniapr lab {experiment.name}`, {size.count} held-out problems of a kind (where several rollouts or "
+        f"long ones are taken, a quarter of them).{quick} In brackets: the range over seeds; of a single seed the 95 % "
+        "interval over problems. *forked*: the share in which it forked; *width*: threads of a fork; *critical*: "
+        "tokens that were written one after the other, which is what one waits for; *tokens*: in all branches. `-`: "
+        "there is none. A difference of shares of 3% is 3 points."
+    )

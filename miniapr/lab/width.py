@@ -37,7 +37,7 @@ WIDTH = Experiment(
         ),
         Aim(
             "of the gain, the part that is gone where every plan has every step",
-            lambda r: 1 - gain(r, "forced") / gain(r, "hard"),
+            lambda r: 1 - gain(r, "forced") / gain(r, "hard") if gain(r, "hard") > 0 else None,
             0.5,
         ),
     ),

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ..engine.sampling import Sampling
-from ..interrupt import Interrupt
+from ..interrupt import INTERRUPTED, Interrupt
 from ..model.bundle import Bundle, load
 from ..model.checkpoint import DTYPES
 from ..players import Game, game_of
@@ -25,7 +25,6 @@ from .run import Options, Run
 NUMBERS, TARGET = (3, 7, 8), 29  # solvable, but not by the first operation that the model tries
 PLOTS = (".png", ".svg", ".pdf")
 SMALL = 10_000_000  # parameters
-INTERRUPTED = 130  # as a shell says it of a process that Ctrl-C ended
 
 
 def compare(args: argparse.Namespace) -> int:

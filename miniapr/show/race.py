@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..engine.engine import Engine
-from ..interrupt import Interrupt
+from ..interrupt import INTERRUPTED, Interrupt
 from ..methods.budget import Budget
 from ..methods.play import play
 from ..methods.player import Player
@@ -26,7 +26,7 @@ from ..methods.table import BASELINES
 from ..model.bundle import Bundle
 from ..players import Game, game_of
 from ..stepper.trace import Trace
-from .command import INTERRUPTED, PLOTS, check_outputs, set_threads
+from .command import PLOTS, check_outputs, set_threads
 from .setting import add_common, given, known_methods, task_of, with_model, with_width
 from .text import console
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..interrupt import Interrupt
+from ..interrupt import INTERRUPTED, Interrupt
 from ..model.bundle import find
 from ..train.advantages import ADVANTAGES, KL, Objective
 from ..train.command import folder
@@ -19,11 +19,10 @@ from ..train.rewards import REWARDS
 from ..train.rl import FLAT, RLConfig, Run, train
 from .curve import draw
 
-INTERRUPTED = 130
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options, with the defaults of ``RLConfig``."""
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     config, objective = RLConfig(""), Objective()
     add = parser.add_argument
     add(
@@ -38,8 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--join", help="another than the method's own")
     add("--counts", type=int, nargs="+", default=[], help="numbers that problems have, each as often as it is named")
     add("--tokens", type=int, default=config.tokens, help="of a rollout, in all its branches")
-    for name in ("seed", "steps", "prompts", "samples", "updates"):
-        add(f"--{name}", type=int, default=getattr(config, name))
+    numbers = {"seed": "of all dice", "steps": "of training", "prompts": "problems of a step"}
+    numbers |= {"samples": "rollouts of each problem", "updates": "steps along the gradient of one batch"}
+    for name, said in numbers.items():
+        add(f"--{name}", type=int, default=getattr(config, name), help=said)
     add("--rate", type=float, default=config.rate, help="of AdamW")
     add("--flat", choices=FLAT, default=config.flat, help="what becomes of groups whose rewards are all the same")
     add("--advantage", choices=list(ADVANTAGES), default=objective.advantage)

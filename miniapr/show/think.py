@@ -15,7 +15,7 @@ from rich.tree import Tree
 
 from ..engine.engine import Engine
 from ..engine.request import Program
-from ..interrupt import Interrupt
+from ..interrupt import INTERRUPTED, Interrupt
 from ..methods.budget import Budget
 from ..methods.outcome import Costs, Outcome, Thought
 from ..methods.play import Runs, play
@@ -24,7 +24,7 @@ from ..model.bundle import Bundle
 from ..players import Game, game_of
 from ..stepper.engine import for_runs
 from ..stepper.trace import Trace
-from .command import INTERRUPTED, check_outputs, set_threads
+from .command import check_outputs, set_threads
 from .setting import add_common, add_problem, engine_of, known_methods, problem_for, task_of, with_model, with_width
 from .text import console
 

@@ -15,11 +15,14 @@ How each is gamed: docs/training/rewards.md.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import runpy
 from collections.abc import Callable, Sequence
 from functools import partial
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 from ..methods.options import options_of, read_options
 from .rollouts import Rollout, Unit
@@ -229,21 +232,37 @@ def read_reward(spec: str) -> Reward:
 
 
 def _own(file: Path, name: str) -> Reward:
+    if not file.is_file():
+        raise ValueError(f"there is no file {file}: a reward of one's own is FILE.py:NAME")
     try:
         found = runpy.run_path(str(file)).get(name)
     except Exception as error:
         raise ValueError(f"{file} could not be run: {type(error).__name__}: {error}") from error
     if not callable(found):
-        raise ValueError(f"{file} has no function {name!r}: a reward of one's own is FILE.py:NAME")
+        has = f"has no function {name!r}" if name else "says which file, and no function in it"
+        raise ValueError(f"{file} {has}: a reward of one's own is FILE.py:NAME")
     return found
 
 
+def source_of(spec: str) -> str | None:
+    """A fingerprint of the file that a reward of one's own is in, by which a run knows it again; None: it is one of
+    these."""
+    name = Path(spec.partition(":")[0])
+    return hashlib.sha256(name.read_bytes()).hexdigest()[:16] if name.suffix == ".py" else None
+
+
 def pay(reward: Reward, rollouts: Sequence[Rollout], step: int = 0) -> list[float]:
-    """What each rollout is paid. Raises ValueError naming the first that is paid no finite number: one NaN would be in
-    every weight after the next update."""
-    paid = [float(reward(rollout, step)) for rollout in rollouts]
-    for number, (rollout, value) in enumerate(zip(rollouts, paid, strict=True)):
-        if not math.isfinite(value):
-            told = f"{rollout.problem}, {rollout.total} tokens, {'right' if rollout.correct else 'wrong'}"
-            raise ValueError(f"rollout {number} of step {step} ({told}) is paid {value}")
+    """What each rollout is paid. Raises ValueError naming the first that is paid no finite number, or fails: one NaN
+    would be in every weight after the next update."""
+    paid = list[float]()
+    for number, rollout in enumerate(rollouts):
+        told = f"{rollout.problem}, {rollout.total} tokens, {'right' if rollout.correct else 'wrong'}"
+        what = f"rollout {number} of step {step} ({told})"
+        try:
+            value: Any = reward(rollout, step)
+        except Exception as error:  # whatever one's own function does
+            raise ValueError(f"{what} cannot be paid: {type(error).__name__}: {error}") from error
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise ValueError(f"{what} is paid {value!r}, which is no finite number")
+        paid.append(float(value))
     return paid

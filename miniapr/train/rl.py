@@ -26,7 +26,7 @@ from .advantages import Objective, advantages, without_variance
 from .optim import Optimizer
 from .parallel import Team
 from .practice import practice
-from .rewards import pay, read_reward
+from .rewards import pay, read_reward, source_of
 from .rollouts import Rollout
 from .sampler import Sampler
 from .update import learn, lessons
@@ -99,7 +99,7 @@ class Run:
         self.model = unpacked
         self.reference = self.bundle.model.requires_grad_(False)  # where it began: what a KL is measured from
         self.practice = practice(self.bundle, config.method, config.join, config.counts, config.tokens)
-        self.reward = read_reward(config.reward)
+        self.reward, self.source = read_reward(config.reward), source_of(config.reward)
         self.sampler = Sampler(self.model, self.bundle.tokenizer, tokens=config.tokens)
         self.optimizer = Optimizer(self.model, None, config.rate)
         self.progress = Progress()
@@ -163,6 +163,7 @@ class Run:
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}
         state = {"config": asdict(self.config), "progress": asdict(self.progress), "updates": self.optimizer.step_count}
+        state["source"] = self.source
         saved.write(folder, tensors, state)
 
     def restore(self, folder: Path) -> bool:
@@ -173,6 +174,8 @@ class Run:
             return False
         tensors, state = found
         saved.same_options(folder, state, self.config, but=("steps",))
+        if state.get("source") != self.source:
+            raise ValueError(f"the run in {folder} was paid by {self.config.reward} as it was before: it has changed")
         try:
             self.progress = Progress(**state["progress"])
             self.model.load_state_dict(saved.part(tensors, "model"))
@@ -242,6 +245,6 @@ def line(row: dict[str, float]) -> str:
         f"step {row['step']:4.0f}  reward {row.get('reward', 0.0):6.3f}  right {row.get('right', 0.0):4.0%}  "
         f"forked {row.get('forked', 0.0):4.0%}  width {row.get('width', 0.0):4.1f}  "
         f"critical {row.get('critical', 0.0):5.1f}  tokens {row.get('tokens', 0.0):5.0f}  "
-        f"entropy {row.get('decision', 0.0):5.3f}  flat {row['flat']:4.0%}  "
+        f"decision {row.get('decision', 0.0):5.3f}  flat {row['flat']:4.0%}  "
         f"{speed / row['sampling']:6.0f} + {speed / row['training']:6.0f} tokens/s"
     )
