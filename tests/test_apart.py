@@ -23,7 +23,7 @@ from miniapr.tasks.terse import Countdown
 from miniapr.tasks.trace import Trace, Words
 from miniapr.tasks.words import CONTROL, LATER, build_tokenizer
 from miniapr.train.roles import Recipe, Roles, Shares
-from miniapr.train.text import pack
+from miniapr.train.text import Text, pack
 
 TASK = Countdown()
 DECK = Deck(Ranges(3, 1, 12, 1, 60, operators="+-*"))
@@ -148,3 +148,29 @@ def test_roles_that_came_later_move_no_word() -> None:
     known = Roles(Recipe(Shares(organizer=0.5)))
     assert "<organizer>" in known.about["control"].values() and "<outline>" not in known.vocabulary.ids
     assert known.about["roles"][-1] == "organizer" and set(Roles(Recipe()).about["roles"]).isdisjoint(LATER)
+
+
+def test_a_trie_has_each_thread_as_it_is_written_and_the_text_read_again() -> None:
+    leaf = Text((5, 6), (1.0, 2.0))
+    inner = Text((3,), (1.0,), (leaf, Text((7,), (3.0,))), Text((8, 9), (4.0, 5.0)))
+    root = Text((1, 2), (0.0, 1.0), (inner, Text((4,), (6.0,))), Text((10, 11), (0.0, 7.0)))
+    packed = pack(root, "trie")
+    ways = {  # of each token that is learned: its weight, and all that it sees
+        weight: [int(packed.tokens[j]) for j in packed.visible[i].nonzero().flatten()]
+        for i, weight in enumerate(packed.weights.tolist())
+        if weight > 1
+    }
+    assert ways == {
+        2.0: [1, 2, 3, 5, 6],
+        3.0: [1, 2, 3, 7],
+        4.0: [1, 2, 3, 5, 6, 7, 8],  # the inner join, and the thread that goes on from it
+        5.0: [1, 2, 3, 5, 6, 7, 8, 9],
+        6.0: [1, 2, 4],
+        7.0: [1, 2, 3, 5, 6, 7, 8, 9, 4, 10, 11],  # all of it, as one text
+    }
+    for i in range(len(packed)):  # who reads text again stands where the text does
+        seen = packed.visible[i].nonzero().flatten()
+        assert packed.positions[seen].tolist() == list(range(len(seen)))
+    assert packed.weights.sum() == sum(weight for part in root for weight in part.weights)
+    alone = pack(Text((1, 2), (0.0, 1.0)), "trie")
+    assert alone.tokens.tolist() == [1, 2] and alone.weights.tolist() == [0.0, 1.0]

@@ -45,10 +45,12 @@ SHIFT = Experiment(
     "threads have read each other or have not (Multiverse, arXiv 2506.09991, trains for the stitch; ThreadWeaver, "
     "arXiv 2512.07843, for the text read again). Parallel-Synthesis (arXiv 2606.14672) leaves the model as it is and "
     "trains a low-rank change of the reader and a mapper of the cache. Here: models of a little problem, trained for "
-    "one join or for both, with equal tokens; and one that was trained for the stitch to the end (`coin`), with a "
+    "one join or for both, with equal tokens: `reprefill` on plain texts, in which each thread reads those before it, "
+    "`trie` on each thread as it is written and on the text that is read again; and one that was trained for the stitch "
+    "to the end (`coin`), with a "
     "low-rank change alone, shown both joins for 200,000 tokens, and beside it all weights for as long.",
     (
-        *(taught(joins, joins, tokens=TO_THE_END) for joins in ("stitch", "reprefill", "both")),
+        *(taught(joins, joins, tokens=TO_THE_END) for joins in ("stitch", "reprefill", "both", "trie")),
         COIN,
         Adapted("coin-then-change", replace(FURTHER, adam_rate=1e-2), COIN),
         Adapted("coin-then-longer-change", replace(FURTHER, adam_rate=1e-2, tokens=800_000), COIN),
@@ -73,6 +75,16 @@ SHIFT = Experiment(
                 r.mean("both", join, "right") - r.mean(join, join, "right") for join in ("stitch", "reprefill")
             ),
             -0.05,
+        ),
+        Aim(
+            "shown the text that is read again, and each thread as it is written: accuracy by re-prefill",
+            lambda r: r.mean("trie", "reprefill", "right"),
+            0.9,
+        ),
+        Aim(
+            "the same: accuracy that a stitch loses",
+            lambda r: loss(r, "trie", "reprefill", "stitch"),
+            0.2,
         ),
         Aim(
             "for stitch, to the end: accuracy that re-prefill loses",

@@ -23,6 +23,7 @@ JOINS: dict[str, tuple[Join, ...]] = {
     "both": ("stitch", "reprefill"),
     "stitch": ("stitch",),
     "reprefill": ("reprefill",),
+    "trie": ("trie",),
 }
 
 

@@ -6,13 +6,16 @@ which also judges the engine, says who stands where and sees whom. So training a
 
     stitch      threads start at one position and do not see each other; what follows the join starts at the
                 largest end and sees all (Multiverse, arXiv 2506.09991, section 4)
-    reprefill   the concatenated text, plainly causal (ThreadWeaver, arXiv 2512.07843)
+    reprefill   the concatenated text, plainly causal: what stands there after the join, and what one line would have
+                written. A thread has those before it in view, which it has not when it is written beside them
+    trie        each thread as it is written, and beside them what follows the join, behind their text read again
+                (ThreadWeaver, arXiv 2512.07843, whose units share their beginnings like that)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -22,7 +25,7 @@ from ..kv.span import Piece, Span, View
 from ..kv.unroll import unroll
 from ..kv.weave import Weave
 
-Join = Literal["stitch", "reprefill"]
+Join = Literal["stitch", "reprefill", "trie"]
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,9 @@ class Batch:
 
 
 def pack(text: Text, join: Join) -> Packed:
-    """The dense form of the demonstration's last branch under ``join``, or of all that see each other, with the loss
-    weights."""
+    """The dense form of the demonstration's last branch under ``join``, or of all its branches that nobody else reads,
+    with the loss weights."""
+    text = trie(text) if join == "trie" else text
     dense = unroll(_ends(text, join))
     weights = torch.tensor([weight for part in text for weight in part.weights], dtype=torch.float32)  # [T]
     return Packed(dense.tokens, dense.positions, dense.visible, weights, dense.voices)
@@ -105,6 +109,17 @@ def _ends(text: Text, join: Join) -> list[tuple[View, Span]]:
     if text.slot is not None:
         return woven(text, text.slot)
     return apart(text) if text.threads and text.then is None else [last_branch(text, join)]
+
+
+def trie(text: Text) -> Text:
+    """The same branches, none of them joined: what followed a join is one more, that begins with all that the threads
+    have written, read again and not learned a second time."""
+    if text.then is None:
+        return replace(text, threads=tuple(map(trie, text.threads)))
+    again = tuple(token for thread in text.threads for part in thread for token in part.tokens)
+    learned = (*[0.0] * len(again), *text.then.weights)
+    then = replace(text.then, tokens=(*again, *text.then.tokens), weights=learned)
+    return replace(text, threads=(*map(trie, text.threads), trie(then)), then=None)
 
 
 def apart(text: Text, view: View = View(), position: int = 0) -> list[tuple[View, Span]]:  # noqa: B008
