@@ -46,9 +46,9 @@ SHIFT = Experiment(
     "arXiv 2512.07843, for the text read again). Parallel-Synthesis (arXiv 2606.14672) leaves the model as it is and "
     "trains a low-rank change of the reader and a mapper of the cache. Here: models of a little problem, trained for "
     "one join or for both, with equal tokens: `reprefill` on plain texts, in which each thread reads those before it, "
-    "`trie` on each thread as it is written and on the text that is read again; and one that was trained for the stitch "
-    "to the end (`coin`), with a "
-    "low-rank change alone, shown both joins for 200,000 tokens, and beside it all weights for as long.",
+    "`trie` on each thread as it is written and on the text that is read again; and one that was trained for the "
+    "stitch to the end (`coin`), with a low-rank change alone, shown both joins for 200,000 tokens, and beside it all "
+    "weights for as long.",
     (
         *(taught(joins, joins, tokens=TO_THE_END) for joins in ("stitch", "reprefill", "both", "trie")),
         COIN,
