@@ -11,7 +11,7 @@ from ..engine.engine import Engine
 from ..engine.request import Program
 from ..engine.sampling import Sampling
 from ..methods.budget import Budget
-from ..methods.play import play_together
+from ..methods.play import play_all
 from ..methods.player import Player
 from ..model.bundle import Bundle
 from ..train.shares import share
@@ -42,14 +42,11 @@ def solve(
     """Each problem, with this budget, whatever temperature the player has."""
     check, player = player.check, replace(player, sampling=Sampling())
     assert check
-    engine, found = Engine(bundle.model, bundle.tokenizer, num_blocks=8192), list[Solved]()
-    for begin in range(0, len(problems), AT_ONCE):
-        some = problems[begin : begin + AT_ONCE]
-        outcomes = play_together(engine, [think(problem, player, budget) for problem in some], budget)
-        for problem, outcome in zip(some, outcomes, strict=True):
-            right, costs = check(problem, outcome.answer), outcome.costs
-            found.append(Solved(right, costs.largest_context, costs.critical, costs.decoded))
-    return found
+    engine = Engine(bundle.model, bundle.tokenizer, num_blocks=8192)
+    outcomes = play_all(engine, [think(problem, player, budget) for problem in problems], budget, AT_ONCE)
+    costs = [outcome.costs for outcome in outcomes]
+    right = [check(problem, outcome.answer) for problem, outcome in zip(problems, outcomes, strict=True)]
+    return [Solved(r, c.largest_context, c.critical, c.decoded) for r, c in zip(right, costs, strict=True)]
 
 
 def figures(solved: Sequence[Solved]) -> dict[str, Any]:

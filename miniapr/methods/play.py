@@ -127,6 +127,13 @@ def play_together(
     return [_outcome(request, meters[request.id], engine.tokenizer) for request in requests] if finished else []
 
 
+def play_all(engine: Runs, programs: Sequence[Program], budget: Budget, at_once: int) -> list[Outcome]:
+    """The same for many, ``at_once`` of them in the engine together: each of these is played to its end before the next
+    ones begin."""
+    groups = (programs[begin : begin + at_once] for begin in range(0, len(programs), at_once))
+    return [outcome for group in groups for outcome in play_together(engine, group, budget)]
+
+
 def _read(event: Event, meters: Mapping[int, Meter]) -> None:
     """An event of a request is its own; of none, everybody's."""
     if event.request is None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..engine.engine import Engine
 from ..methods.budget import Budget
-from ..methods.play import play_together
+from ..methods.play import play_all
 from ..methods.table import METHODS
 from ..model.bundle import load
 from ..players.steps import countdown_by_steps
@@ -36,11 +36,9 @@ def apart_figures(
 def _played(folder: Path, name: str, problems: Sequence[State], tokens: int) -> dict[str, Any]:
     """How often a method is right, and its critical path beside that of the teacher's line on the same problems."""
     bundle = load(folder)
-    player, budget, ended = countdown_by_steps(bundle).player, Budget(tokens), []
+    player, budget = countdown_by_steps(bundle).player, Budget(tokens)
     engine = Engine(bundle.model, bundle.tokenizer, num_blocks=16_384, max_batch_tokens=2048, record=False)
-    for begin in range(0, len(problems), AT_ONCE):
-        now = problems[begin : begin + AT_ONCE]
-        ended += play_together(engine, [METHODS[name](problem, player, budget) for problem in now], budget)
+    ended = play_all(engine, [METHODS[name](problem, player, budget) for problem in problems], budget, AT_ONCE)
     assert player.check
     costs = [outcome.costs for outcome in ended]
     return {

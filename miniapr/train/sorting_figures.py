@@ -16,7 +16,7 @@ from typing import Any
 from ..engine.engine import Engine
 from ..methods.budget import Budget
 from ..methods.outcome import Outcome
-from ..methods.play import play_together
+from ..methods.play import play_all
 from ..methods.table import METHODS
 from ..model.bundle import Bundle, load
 from ..players.sorting import sorting_by_halves
@@ -58,11 +58,7 @@ def _sorted(bundle: Bundle, lists: Sequence[Numbers], levels: int) -> list[Outco
     player, budget = sorting_by_halves(bundle, levels=levels).player, Budget(2 * sort(lists[0], levels).total)
     method = METHODS["multiverse" if levels else "sequential"]
     engine = Engine(bundle.model, bundle.tokenizer, num_blocks=2048)
-    found: list[Outcome] = []
-    for begin in range(0, len(lists), AT_ONCE):
-        some = lists[begin : begin + AT_ONCE]
-        found += play_together(engine, [method(numbers, player, budget) for numbers in some], budget)
-    return found
+    return play_all(engine, [method(numbers, player, budget) for numbers in lists], budget, AT_ONCE)
 
 
 def _row(found: Sequence[Outcome], lists: Sequence[Numbers]) -> dict[str, Any]:
