@@ -20,7 +20,7 @@ from miniapr.train.export import export
 from miniapr.train.initialize import initialize
 from miniapr.train.optim import Optimizer, orthogonalize
 from miniapr.train.roles import Recipe, Roles, Shares
-from miniapr.train.sft import Progress, rate, train
+from miniapr.train.sft import Progress, rate, train, weighted_loss
 from miniapr.train.stream import Stream
 from miniapr.train.text import Packed, batches, collate
 
@@ -76,6 +76,25 @@ def test_streams_that_differ_in_joins_alone_hold_the_same_demonstrations() -> No
     assert texts[0] == texts[1] == texts[2]
     straight = [[bool((s.positions.diff() == 1).all()) for g in chunk for s in g] for chunk in chunks]
     assert all(straight[2]) and not all(straight[1]) and sum(straight[1]) < sum(straight[0]) < sum(straight[2])
+
+
+def test_where_nobody_has_a_voice_none_is_computed_and_the_loss_is_the_same() -> None:
+    model = initialize(TINY.model(SOURCE.tokenizer.get_vocab_size()), seed=0)
+    silent = next(b for b in Stream(0, SOURCE, chunk_size=8, batch_tokens=600).chunk(0) if not b.voices.any())
+    weighted_loss(model, silent, 1.0).backward()
+    without = [p.grad for name, p in model.named_parameters() if not name.endswith("voices")]
+    assert all(p.grad is None for name, p in model.named_parameters() if name.endswith("voices"))
+    spoken = replace(silent, voices=silent.voices.clone())
+    spoken.voices[0, -1] = 1  # of a token that nobody learns from: the last predicts nothing
+    model.zero_grad()
+    weighted_loss(model, spoken, 1.0).backward()
+    for (name, p), before in zip(
+        [(n, p) for n, p in model.named_parameters() if not n.endswith("voices")], without, strict=True
+    ):
+        assert p.grad is not None and before is not None
+        torch.testing.assert_close(p.grad, before, msg=name)
+    said = [p.grad for name, p in model.named_parameters() if name.endswith("voices")]
+    assert all(grad is not None and not grad.any() for grad in said)
 
 
 def test_orthogonalize_flattens_the_singular_values() -> None:

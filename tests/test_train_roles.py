@@ -157,6 +157,21 @@ def test_lists_are_shown_too_and_none_that_is_held_out() -> None:
     assert source.about["task"] == "sorting" and "ranges" not in source.about
 
 
+@pytest.mark.parametrize("lengths, within", [((1, 0, 0), range(4, 17)), ((0, 0, 1), range(4, 65))])
+def test_lists_are_as_long_as_they_are_to_be(lengths: tuple[float, float, float], within: range) -> None:
+    recipe = Recipe(Shares(**{role: float(role == "sort") for role in asdict(Shares())}), lengths=lengths)
+    source, rng = Roles(recipe), random.Random(0)
+    shown = [source.vocabulary.decode(source(rng).tokens.tolist()).split() for _ in range(60)]
+    counts = {words.index(":") - 4 for words in shown}
+    assert counts <= {*within} and max(counts) > within[-1] * 3 // 4
+
+
+@pytest.mark.parametrize("lengths", [(0, 0, 0), (1, -1, 1), (1, 1, float("inf"))])
+def test_bad_lengths_are_named(lengths: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match="lengths are three numbers from 0 on, and not all 0"):
+        Recipe(lengths=lengths)
+
+
 def test_without_four_numbers_no_role_has_any() -> None:
     source, rng = Roles(Recipe(four=0)), random.Random(0)
     arrow = source.vocabulary.ids["->"]
@@ -189,9 +204,12 @@ def test_the_command_trains_roles_in_the_shares_that_it_is_given(tmp_path: Path)
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     sizes = "--tokens 1500 --layers 1 --hidden-size 16 --intermediate-size 24 --heads 2 --four 0.5 --operators=+-*"
-    args = parser.parse_args([*sizes.split(), "--roles", "chain=0.5", "parent=0", "--out", str(tmp_path)])
+    words = [*sizes.split(), "--lengths", "1", "0", "2", "--roles", "chain=0.5", "parent=0", "--out", str(tmp_path)]
+    args = parser.parse_args(words)
+    assert command.config_from(args).roles.lengths == (1, 0, 2)
     command.run(args)
     loaded = bundle.load(tmp_path)
+    assert "--lengths 1.0 0.0 2.0" in loaded.about["provenance"]["command"]
     assert "--roles chain=0.5 parent=0" in loaded.about["provenance"]["command"]
     assert loaded.about["roles"] == ["chain", "value", "propose", "sequential", "adaptive", "child", "path", "worker"]
     assert loaded.about["ranges"]["operators"] == "+-*"

@@ -11,6 +11,7 @@ import hashlib
 import random
 from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import arithmetic
 from .task import Split, Verdict
@@ -67,8 +68,7 @@ class Ranges:
             raise ValueError(f"operators are some of {OPERATORS}, got {self.operators!r}")
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One operation ``left op right = value`` with left >= right."""
 
     left: int

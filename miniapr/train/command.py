@@ -51,6 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         + ")",
     )
     parser.add_argument("--four", type=float, default=Recipe().four, help="share of problems with four numbers")
+    parser.add_argument(
+        "--lengths",
+        type=float,
+        nargs=3,
+        default=Recipe().lengths,
+        metavar="OFTEN",
+        help="how often a list has up to 16, 32 and 64 numbers",
+    )
     parser.add_argument("--device", default=config.device, help="where it trains: cpu, cuda; weights depend on it")
     parser.add_argument(
         "--workers", type=int, default=0, help="processes that make demonstrations ahead of time (0: none)"
@@ -87,6 +95,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
             read_shares(args.roles),
             ranges=Ranges(3, 1, args.high, 1, args.target_high, operators=args.operators),
             four=args.four,
+            lengths=tuple(args.lengths),
         ),
     )
 

@@ -62,6 +62,7 @@ class Recipe:
     levels how many upper ones of a list are forked, at most
     levels_hidden  whether the prompt of a list is silent of that: it says the most, and none or so many are forked
     longest  numbers of a list, at most
+    lengths  how often a list is drawn that has up to 16, 32 and 64 numbers
     voices how many a path can have; 0: ``path`` is said in none
     slots  how many positions a ``worker`` may stand behind the one before it, any of these. With 0 nobody can tell his
            own words from the others': it was not learned
@@ -79,6 +80,7 @@ class Recipe:
     levels: int = 3
     levels_hidden: bool = False
     longest: int = sorting.MOST
+    lengths: tuple[float, float, float] = (4, 2, 1)
     voices: int = 8
     slots: tuple[int, ...] = (64, 128, 256)
 
@@ -86,6 +88,8 @@ class Recipe:
         for name in ("four", "four_in_line", "two", "unsolvable"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
+        if min(self.lengths) < 0 or not 0 < sum(self.lengths) < float("inf"):
+            raise ValueError(f"lengths are three numbers from 0 on, and not all 0, got {[*self.lengths]}")
 
 
 def weights(
@@ -209,8 +213,8 @@ class Roles:
         return state
 
     def _list(self, rng: random.Random) -> sorting.Numbers:
-        """Most lists are short: a long one shows each of its steps many times, and takes as many tokens for it."""
-        (most,) = rng.choices((2 * sorting.LEAF, 4 * sorting.LEAF, sorting.MOST), (4, 2, 1))
+        """Short ones more often, at first: a long one shows each of its steps many times, and takes as many tokens."""
+        (most,) = rng.choices((2 * sorting.LEAF, 4 * sorting.LEAF, sorting.MOST), self.recipe.lengths)
         return Sorting(most=min(most, self.recipe.longest)).draw(rng, "train")
 
     def _sort(self, rng: random.Random) -> Trace:

@@ -53,7 +53,7 @@ def weighted_loss(model: Decoder, batch: Batch, total: float) -> Tensor:
     weights = batch.weights[:, 1:]  # [B, T-1]
     row, column = weights.nonzero(as_tuple=True)  # [N] each: the tokens that are learned
     before = row * batch.tokens.shape[1] + column
-    voices = batch.voices if model.config.voices else None
+    voices = batch.voices if model.config.voices and batch.voices.any() else None
     given = batch.tokens, batch.positions, batch.visible
     predicted = model.dense(*given, wanted=before, voices=voices).float()  # [N, V]
     losses = F.cross_entropy(predicted, batch.tokens[row, column + 1], reduction="none")
