@@ -22,13 +22,13 @@ from typing import Any
 import torch
 
 from miniapr.engine.engine import Engine
+from miniapr.examine.figures import drawn
+from miniapr.examine.shares import share
 from miniapr.lab.load import Answer, Clock, Counted, Live, Measured, Scale, arrivals, pace, scale, serve
 from miniapr.methods.admission import Admission
 from miniapr.model.bundle import load
 from miniapr.players import game_of
 from miniapr.tasks.countdown import Ranges
-from miniapr.train.figures import drawn
-from miniapr.train.shares import share
 
 from . import machine
 

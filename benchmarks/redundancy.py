@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from miniapr.engine.engine import Engine
+from miniapr.examine.figures import drawn
+from miniapr.examine.shares import quotient, share
 from miniapr.methods.budget import Budget
 from miniapr.methods.outcome import Outcome
 from miniapr.methods.play import play
@@ -23,8 +25,6 @@ from miniapr.players import game_of
 from miniapr.tasks.countdown import Ranges
 from miniapr.tasks.vocabulary import MISS
 from miniapr.tasks.words import LABELS
-from miniapr.train.figures import drawn
-from miniapr.train.shares import quotient, share
 
 SIGHTS = {"read each other": "slots", "do not": "private"}
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miniapr.engine.branch import Branch
+from miniapr.examine.figures import Examined, drawn
+from miniapr.examine.shares import quotient, share
 from miniapr.methods.adaptive import adaptive
 from miniapr.model.bundle import find
 from miniapr.model.files import read_json
 from miniapr.tasks.countdown import Ranges
 from miniapr.tasks.states import State
-from miniapr.train.figures import Examined, drawn
-from miniapr.train.shares import quotient, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

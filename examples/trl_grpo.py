@@ -10,7 +10,7 @@ then this is the way to a real model on a cluster, where TRL shards the training
 What TRL trains on is one text a rollout: a prompt, and all that followed it in the order in which the threads were
 joined, where ``env_mask`` leaves out what was put there. So it is exact for programs in line, and for a join that reads
 threads again it is an approximation: thread 2 was written without thread 1 in sight, and is learned with it. (Exact is
-``miniapr.train.trie``.) Whoever serves must serve the policy: between two updates ``publish`` has to bring it there.
+``miniapr.rl.trie``.) Whoever serves must serve the policy: between two updates ``publish`` has to bring it there.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from miniapr.engine.branch import Limits
 from miniapr.model.bundle import SHIPPED, load
 from miniapr.remote.client import Server
 from miniapr.remote.engine import RemoteEngine
-from miniapr.train.practice import Practice, practice
-from miniapr.train.rewards import Reward, pay, read_reward
-from miniapr.train.rollouts import Rollout, Unit, Watched
+from miniapr.rl.practice import Practice, practice
+from miniapr.rl.rewards import Reward, pay, read_reward
+from miniapr.rl.rollouts import Rollout, Unit, Watched
 
 Publish = Callable[[GRPOTrainer], None]
 

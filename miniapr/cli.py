@@ -84,8 +84,9 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
 
 def add_train(ways: Any) -> None:
     """`miniapr train sft`, `miniapr train rl` and `miniapr train collect`."""
+    from .rl import collect
     from .show import reinforce
-    from .train import collect, command
+    from .train import command
 
     command.add_arguments(ways.add_parser("sft", help="on demonstrations by an exact solver (also without `sft`)"))
     reinforce.add_arguments(ways.add_parser("rl", help="by reinforcement: what it writes is paid by a reward"))
@@ -193,8 +194,9 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from .rl import collect
     from .show import reinforce
-    from .train import collect, command
+    from .train import command
 
     if args.how != "sft":
         return {"rl": reinforce, "collect": collect}[args.how].run(args)
@@ -240,9 +242,9 @@ def _play(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     import json
 
+    from .examine.figures import figures
     from .model.bundle import SHIPPED
     from .tasks.task import Split
-    from .train.figures import figures
 
     shipped = SHIPPED / args.model
     folder = shipped if shipped.is_dir() else Path(args.model)

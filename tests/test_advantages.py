@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from miniapr.train.advantages import ADVANTAGES, KL, Objective, advantages, token_weights, without_variance
+from miniapr.rl.advantages import ADVANTAGES, KL, Objective, advantages, token_weights, without_variance
 
 REWARD = st.integers(-8, 8).map(lambda n: n / 4)
 BATCH = st.integers(2, 5).flatmap(lambda k: st.lists(st.lists(REWARD, min_size=k, max_size=k), min_size=1, max_size=4))

@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 
 from miniapr.cli import main
+from miniapr.examine.apart import apart_figures
+from miniapr.examine.figures import Examined, drawn, figures
+from miniapr.examine.shares import quotient, share
+from miniapr.examine.sorting import _row, sorting_figures
 from miniapr.methods.outcome import Costs, Outcome
 from miniapr.tasks import roles
 from miniapr.tasks.countdown import Problem, Ranges, split_of
 from miniapr.tasks.states import State
 from miniapr.tasks.vocabulary import Vocabulary
 from miniapr.tasks.words import build_tokenizer
-from miniapr.train.apart_figures import apart_figures
 from miniapr.train.config import TrainConfig
 from miniapr.train.export import export
-from miniapr.train.figures import Examined, drawn, figures
 from miniapr.train.roles import Recipe, Roles, Shares
 from miniapr.train.sft import train
-from miniapr.train.shares import quotient, share
-from miniapr.train.sorting_figures import _row, sorting_figures
 
 SIZES = {"hidden_size": 16, "intermediate_size": 24, "layers": 1, "heads": 2}
 TINY = TrainConfig(tokens=60_000, batch_tokens=600, chunk_size=8, roles=Recipe(), **SIZES)
@@ -82,7 +82,7 @@ def test_a_model_that_sorts_gets_figures_by_length_and_level(tmp_path: Path) -> 
     assert all(row["right"]["share"] == 0 for rows in report.values() for row in rows.values())
     parts = {"asked": lambda: {"lists": 3}}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("miniapr.train.figures.sorting_figures", lambda *asked: parts)
+        patch.setattr("miniapr.examine.figures.sorting_figures", lambda *asked: parts)
         assert figures(tmp_path, count=3)["asked"] == {"lists": 3}
 
 
@@ -102,7 +102,7 @@ def test_figures_that_were_cut_short_go_on_where_they_were(untrained: Path, tmp_
 
     file, made = tmp_path / "figures.json", {"one": lambda: {"n": 1}, "two": cut}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("miniapr.train.figures._by_role", lambda *asked: made)
+        patch.setattr("miniapr.examine.figures._by_role", lambda *asked: made)
         with pytest.raises(KeyboardInterrupt):
             figures(untrained, count=3, kept=file)
         made |= {"one": cut, "two": lambda: {"n": 2}}
@@ -122,7 +122,7 @@ def test_evaluating_a_model_gives_the_figures_of_each_split(
         asked.append((count, split, seed))
         return {"problems": count}
 
-    monkeypatch.setattr("miniapr.train.figures.figures", stand_in)
+    monkeypatch.setattr("miniapr.examine.figures.figures", stand_in)
     assert main(["evaluate", str(untrained), "--pairs", "3", "--sets", "2", "--seed", "4"]) == 0
     assert asked == [(3, "pairs", 4), (2, "sets", 4)]
     told = json.loads(capsys.readouterr().out)

@@ -24,9 +24,9 @@ from miniapr.lab.table import EXPERIMENTS
 from miniapr.lab.tell import paragraph, table
 from miniapr.lab.tricks import HOLES, REWARDS, TRICKS, paid, tricks
 from miniapr.model.bundle import Bundle
+from miniapr.rl.practice import Practice, practice
+from miniapr.rl.rewards import read_reward
 from miniapr.tasks.countdown import verify
-from miniapr.train.practice import Practice, practice
-from miniapr.train.rewards import read_reward
 from miniapr.train.saved import difference, usual
 
 TINY = dataclasses.replace(

@@ -20,12 +20,12 @@ from miniapr.methods.table import METHODS
 from miniapr.model.bundle import Bundle, load
 from miniapr.model.decoder import Decoder
 from miniapr.players.choose import game_of
+from miniapr.rl.practice import practice
+from miniapr.rl.sampler import Sampler
 from miniapr.tasks import roles, states
 from miniapr.tasks.states import State
 from miniapr.tasks.words import CONTROL
-from miniapr.train.practice import practice
 from miniapr.train.roles import Roles
-from miniapr.train.sampler import Sampler
 
 TINY = dataclasses.replace(
     LITTLE, hidden_size=16, intermediate_size=16, layers=1, heads=2, batch_tokens=400, chunk_size=16, tokens=800

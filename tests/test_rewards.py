@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from miniapr.train.advantages import ADVANTAGES
-from miniapr.train.rewards import REWARDS, eta, faults, pay, read_reward, threads
-from miniapr.train.rollouts import Rollout, Unit
+from miniapr.rl.advantages import ADVANTAGES
+from miniapr.rl.rewards import REWARDS, eta, faults, pay, read_reward, threads
+from miniapr.rl.rollouts import Rollout, Unit
 
 
 def text(length: int, *below: Unit, then: Unit | None = None, finish: str = "stop") -> Unit:

@@ -19,20 +19,20 @@ from miniapr.engine import operations as op
 from miniapr.engine.engine import Engine
 from miniapr.engine.sampling import Sampling
 from miniapr.model.bundle import load
+from miniapr.rl.advantages import Objective
+from miniapr.rl.loop import RLConfig, Run, train
+from miniapr.rl.practice import Practice, practice
+from miniapr.rl.rows import collate, logprobs
+from miniapr.rl.sampler import Sampler, in_line
+from miniapr.rl.update import learn, lessons
 from miniapr.show import reinforce
 from miniapr.tasks.countdown import Ranges
 from miniapr.tasks.roles import Teacher
 from miniapr.train import saved
-from miniapr.train.advantages import Objective
 from miniapr.train.config import TrainConfig
 from miniapr.train.export import export
-from miniapr.train.practice import Practice, practice
-from miniapr.train.rl import RLConfig, Run, train
 from miniapr.train.roles import Recipe, Shares
-from miniapr.train.rows import collate, logprobs
-from miniapr.train.sampler import Sampler, in_line
 from miniapr.train.sft import train as train_sft
-from miniapr.train.update import learn, lessons
 
 ADAPTIVE = Shares(**{**{field.name: 0.0 for field in dataclasses.fields(Shares)}, "adaptive": 1.0})
 COIN = Recipe(ADAPTIVE, Teacher(full=1, narrow=0, tries=0, line=0.2), Ranges(3, 1, 5, 1, 20), four=0, two=1)

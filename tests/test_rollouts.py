@@ -15,8 +15,8 @@ from miniapr.engine.joins import message
 from miniapr.engine.request import Program
 from miniapr.engine.sampling import Sampling
 from miniapr.ops import reference
-from miniapr.train.rollouts import Unit, Watched
-from miniapr.train.rows import collate, logprobs, row
+from miniapr.rl.rollouts import Unit, Watched
+from miniapr.rl.rows import collate, logprobs, row
 
 WARM = Sampling(temperature=1.0, seed=3)
 

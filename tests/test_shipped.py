@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from miniapr.engine.engine import Engine
+from miniapr.examine.figures import Examined, drawn
+from miniapr.examine.sorting import sorting_figures
 from miniapr.methods.budget import Budget
 from miniapr.methods.play import play
 from miniapr.methods.table import METHODS
@@ -15,8 +17,6 @@ from miniapr.model.files import read_json
 from miniapr.players import game_of
 from miniapr.stepper.engine import for_runs, speaker, words
 from miniapr.tasks.countdown import Ranges
-from miniapr.train.figures import Examined, drawn
-from miniapr.train.sorting_figures import sorting_figures
 
 ROLES = "countdown"
 

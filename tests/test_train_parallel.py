@@ -15,11 +15,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from miniapr.train import optim, rl, saved
+from miniapr.rl import loop
+from miniapr.rl.update import lessons
+from miniapr.train import optim, saved
 from miniapr.train.config import TrainConfig
 from miniapr.train.parallel import Team, team
 from miniapr.train.sft import Run, train
-from miniapr.train.update import lessons
 
 SIZES = {
     "tokens": 1500,
@@ -141,7 +142,7 @@ def test_two_processes_learn_by_reinforcement_as_one(
     two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each samples its share of the problems; rewards, what tokens weigh and what is told are of the whole batch."""
-    rl.train(rl.RLConfig("countdown", **PRACTICE), tmp_path, say=lambda _: None)
+    loop.train(loop.RLConfig("countdown", **PRACTICE), tmp_path, say=lambda _: None)
     (one, ours), (both, theirs) = checkpoint(tmp_path), checkpoint(two / "rl")
     assert ours["config"] == theirs["config"] and ours["progress"]["tokens"] == theirs["progress"]["tokens"]
     for row, other in zip(ours["progress"]["curve"], theirs["progress"]["curve"], strict=True):
@@ -155,11 +156,11 @@ def test_two_processes_learn_by_reinforcement_as_one(
 
 def test_of_others_there_is_what_a_reward_looks_at_and_no_more() -> None:
     """What is learned from them weighs as much as if they were here."""
-    run = rl.Run(rl.RLConfig("countdown", **PRACTICE))
+    run = loop.Run(loop.RLConfig("countdown", **PRACTICE))
     rollouts, rewards, _ = run.explore()
     others = [replace(rollout, root=rollout.root.bare) if rollout.group else rollout for rollout in rollouts]
     assert [rollout.root for rollout in others] == [rollout.root for rollout in rollouts]  # but for their places
-    assert rl.told(others, rewards) == rl.told(rollouts, rewards)
+    assert loop.told(others, rewards) == loop.told(rollouts, rewards)
     worth = rewards.flatten().tolist()
     mine, all_ = lessons(others, worth, "branch"), lessons(rollouts, worth, "branch")
     assert len(mine) == 4 < len(all_) == 12

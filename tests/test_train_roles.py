@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from miniapr.examine import seeds
 from miniapr.kv.span import Span, View
 from miniapr.model import bundle
 from miniapr.tasks import roles, states
@@ -21,7 +22,7 @@ from miniapr.tasks.roles import Teacher
 from miniapr.tasks.sorting import split_of as split_of_list
 from miniapr.tasks.states import Deck, State
 from miniapr.tasks.words import CONTROL
-from miniapr.train import command, seeds
+from miniapr.train import command
 from miniapr.train.config import TrainConfig
 from miniapr.train.roles import Recipe, Roles, Shares, weights
 from miniapr.train.sft import train

@@ -17,9 +17,9 @@ from miniapr.engine.joins import message
 from miniapr.engine.request import Program
 from miniapr.engine.sampling import Sampling
 from miniapr.model.decoder import Decoder
-from miniapr.train.rollouts import Unit, Watched
-from miniapr.train.rows import Row, collate, logprobs, row
-from miniapr.train.trie import Request, requests, trie
+from miniapr.rl.rollouts import Unit, Watched
+from miniapr.rl.rows import Row, collate, logprobs, row
+from miniapr.rl.trie import Request, requests, trie
 
 WARM = Sampling(temperature=1.0, seed=3)
 

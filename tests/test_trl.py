@@ -18,9 +18,9 @@ from serving import Running, serving
 from miniapr.model.bundle import SHIPPED, Bundle, load
 from miniapr.remote.client import Server
 from miniapr.remote.engine import RemoteEngine
-from miniapr.train.rewards import read_reward
-from miniapr.train.rollouts import Rollout, Unit
-from miniapr.train.trie import requests
+from miniapr.rl.rewards import read_reward
+from miniapr.rl.rollouts import Rollout, Unit
+from miniapr.rl.trie import requests
 
 pytest.importorskip("trl", reason="trl is not installed: pip install '.[trl]'")
 

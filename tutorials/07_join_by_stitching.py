@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 
 from miniapr import Span, View, unroll
+from miniapr.examine.figures import Examined, drawn
 from miniapr.model.bundle import find
 from miniapr.model.config import ModelConfig
 from miniapr.model.decoder import Decoder
@@ -36,7 +37,6 @@ from miniapr.ops.reference import rotate
 from miniapr.show import draw
 from miniapr.stepper import Trace
 from miniapr.tasks import Ranges
-from miniapr.train.figures import Examined, drawn
 
 bundle = miniapr.load()
 tokenizer = bundle.tokenizer

@@ -27,16 +27,17 @@ import random
 
 import torch
 
+from miniapr.rl import rows, trie
+from miniapr.rl.practice import practice
+from miniapr.rl.rewards import faults
+from miniapr.rl.sampler import Sampler
 from miniapr.show import draw
 from miniapr.tasks import Ranges, roles
 from miniapr.tasks.roles import Teacher
 from miniapr.tasks.states import State
-from miniapr.train import rows, text, trie
+from miniapr.train import text
 from miniapr.train.config import TrainConfig
-from miniapr.train.practice import practice
-from miniapr.train.rewards import faults
 from miniapr.train.roles import Recipe, Roles, Shares
-from miniapr.train.sampler import Sampler
 from miniapr.train.sft import Run
 
 bundle = miniapr.load("countdown")

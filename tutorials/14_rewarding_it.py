@@ -29,13 +29,13 @@ import statistics
 import torch
 
 from miniapr.learn import maze
+from miniapr.rl.advantages import Objective, advantages
+from miniapr.rl.rewards import pay, read_reward
+from miniapr.rl.rollouts import Rollout, Unit
+from miniapr.rl.sampler import Sampler
+from miniapr.rl.update import learn, lessons
 from miniapr.show import draw
-from miniapr.train.advantages import Objective, advantages
 from miniapr.train.optim import Optimizer
-from miniapr.train.rewards import pay, read_reward
-from miniapr.train.rollouts import Rollout, Unit
-from miniapr.train.sampler import Sampler
-from miniapr.train.update import learn, lessons
 
 try:
     from IPython.display import display  # in a notebook the curve is drawn while it learns

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..model.bundle import find
+from ..rl.loop import RLConfig
+from ..rl.loop import train as reinforce
 from ..show.reinforce import export as export_reinforced
 from ..train import saved
 from ..train.config import TrainConfig
 from ..train.export import export
-from ..train.rl import RLConfig
-from ..train.rl import train as reinforce
 from ..train.sft import train as teach
 
 Say = Callable[[str], None]

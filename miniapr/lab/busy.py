@@ -9,11 +9,11 @@ from statistics import mean, median
 from typing import Any
 
 from ..engine.engine import Engine
+from ..examine.shares import share
 from ..methods.admission import Admission
 from ..model.bundle import Bundle
 from ..players.choose import game_of
 from ..tasks.states import State
-from ..train.shares import share
 from .experiment import Aim, Experiment
 from .load import Answer, Counted, Desk, Live, Put, Scale, arrivals, scale, serve
 from .replay import Replayed, played

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..examine.shares import share
 from ..model.bundle import Bundle
-from ..train.practice import Practice, practice
-from ..train.rollouts import Rollout
-from ..train.sampler import Sampler
-from ..train.shares import share
+from ..rl.practice import Practice, practice
+from ..rl.rollouts import Rollout
+from ..rl.sampler import Sampler
 from .report import Found
 
 AT_ONCE = 200  # rollouts in the engine together

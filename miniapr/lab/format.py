@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..model.bundle import Bundle
-from ..train.practice import Practice, practice
+from ..rl.practice import Practice, practice
 from .arms import Arm, Reinforced
 from .examine import Sampled
 from .experiment import Aim, Experiment

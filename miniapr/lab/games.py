@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 
-from ..train.advantages import Objective
+from ..rl.advantages import Objective
 from .arms import Reinforced
 from .examine import Sampled
 from .experiment import Aim, Experiment

@@ -14,8 +14,8 @@ from ..methods.adaptive import fork_plan, think, think_thread
 from ..methods.grammar import Control
 from ..model.bundle import Bundle
 from ..players.choose import game_of
+from ..rl.practice import Practice, practice
 from ..tasks import states
-from ..train.practice import Practice, practice
 
 LONGEST = 200  # tokens of a stretch
 

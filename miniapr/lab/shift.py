@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..model.bundle import Bundle
-from ..train.practice import Practice
+from ..rl.practice import Practice
 from .arms import Taught
 from .examine import Sampled
 from .experiment import Aim, Experiment

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..examine.shares import share
 from ..model.bundle import Bundle
+from ..rl.practice import Practice, practice
+from ..rl.rollouts import Rollout
 from ..tasks import states
 from ..tasks.roles import Teacher
-from ..train.practice import Practice, practice
-from ..train.rollouts import Rollout
-from ..train.shares import share
 from .examine import Sampled, figures
 from .experiment import Aim, Experiment
 from .report import Report

@@ -10,11 +10,11 @@ from typing import Any
 from ..engine.engine import Engine
 from ..engine.request import Program
 from ..engine.sampling import Sampling
+from ..examine.shares import share
 from ..methods.budget import Budget
 from ..methods.play import play_all
 from ..methods.player import Player
 from ..model.bundle import Bundle
-from ..train.shares import share
 
 AT_ONCE = 40  # problems in the engine together
 

@@ -6,8 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from ..rl.advantages import Objective
 from ..tasks.roles import Teacher
-from ..train.advantages import Objective
 from .arms import Arm, Reinforced
 from .examine import Sampled
 from .experiment import Aim, Experiment

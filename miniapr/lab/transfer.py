@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..model.bundle import Bundle
+from ..rl.practice import Practice, practice
 from ..tasks.roles import Teacher
-from ..train.practice import Practice, practice
 from .arms import Given, Reinforced, Taught
 from .examine import Sampled
 from .experiment import Aim, Experiment

@@ -6,10 +6,10 @@ import math
 
 import torch
 
+from ..rl.advantages import advantages
+from ..rl.rewards import pay, read_reward
+from ..rl.rollouts import Rollout, Unit
 from ..tasks.countdown import Problem, verify
-from ..train.advantages import advantages
-from ..train.rewards import pay, read_reward
-from ..train.rollouts import Rollout, Unit
 
 
 def text(length: int, *threads: Unit, then: Unit | None = None, finish: str = "stop") -> Unit:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from ..examine.shares import share
 from ..methods.budget import Budget
 from ..methods.table import METHODS
 from ..model.bundle import Bundle
@@ -17,7 +18,6 @@ from ..tasks.roles import Teacher
 from ..tasks.states import Deck, State
 from ..tasks.trace import Trace, Words
 from ..train.roles import Recipe
-from ..train.shares import share
 from .arms import Given, Reinforced, Taught
 from .experiment import Aim, Experiment
 from .report import Found, Report

@@ -24,9 +24,9 @@ from ..engine.request import Program
 from ..engine.sampling import Sampling
 from ..model.config import ModelConfig
 from ..model.decoder import Decoder
+from ..rl.practice import Practice
 from ..tasks.trace import Trace, Words
 from ..train.optim import Optimizer
-from ..train.practice import Practice
 from ..train.sft import weighted_loss
 from ..train.text import Text, collate, pack
 

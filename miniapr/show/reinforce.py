@@ -11,12 +11,12 @@ import torch
 
 from ..interrupt import INTERRUPTED, Interrupt
 from ..model.bundle import find
-from ..train.advantages import ADVANTAGES, KL, Objective
+from ..rl.advantages import ADVANTAGES, KL, Objective
+from ..rl.loop import FLAT, RLConfig, Run, train
+from ..rl.rewards import REWARDS
 from ..train.command import folder
 from ..train.export import write_model
 from ..train.parallel import team
-from ..train.rewards import REWARDS
-from ..train.rl import FLAT, RLConfig, Run, train
 from .curve import draw
 
 

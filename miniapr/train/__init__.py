@@ -1,1 +1,1 @@
-"""Supervised fine-tuning on demonstrations: data, packing, optimiser, loop, evaluation."""
+"""Supervised fine-tuning on demonstrations: data, packing, optimiser, loop."""

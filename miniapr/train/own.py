@@ -13,22 +13,15 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from .rollouts import Unit
 from .stream import JOINS
 from .text import Packed, Text, pack
 
 TREES = "demonstrations.jsonl"  # beside the tokenizer and what the model said of itself
 
 
-def as_json(root: Unit) -> dict[str, Any]:
-    """A tree as plain data: token ids, what was put there and what was written, and what hangs below."""
-    told: dict[str, Any] = {"given": root.given, "written": root.written}
-    threads, then = [as_json(thread) for thread in root.threads], as_json(root.then) if root.then else None
-    return told | ({"threads": threads} if threads else {}) | ({"then": then} if then else {})
-
-
 def as_text(told: dict[str, Any]) -> Text:
-    """That tree to be learned from: what was written, and nothing that was put there. Raises KeyError or TypeError."""
+    """A tree of such a folder, to be learned from: what was written, and nothing that was put there. Raises KeyError or
+    TypeError."""
     given, written, then = told["given"], told["written"], told.get("then")
     return Text(
         (*given, *written),

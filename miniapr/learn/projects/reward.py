@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from ...model.decoder import Decoder
-from ...train.advantages import Objective, advantages
+from ...rl.advantages import Objective, advantages
+from ...rl.rewards import Reward, pay, read_reward
+from ...rl.rollouts import Rollout
+from ...rl.sampler import Sampler
+from ...rl.update import learn, lessons
 from ...train.optim import Optimizer
-from ...train.rewards import Reward, pay, read_reward
-from ...train.rollouts import Rollout
-from ...train.sampler import Sampler
-from ...train.update import learn, lessons
 from .. import maze
 from . import Project, Score, mean_cost
 from .own import function

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from miniapr.train import rewards
-from miniapr.train.rollouts import Rollout, Unit
+from miniapr.rl import rewards
+from miniapr.rl.rollouts import Rollout, Unit
 
 stretches = st.integers(0, 9)
 runs = st.recursive(

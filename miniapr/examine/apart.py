@@ -1,6 +1,6 @@
 """Held-out figures of an organizer and of an outline, each with its interval: by the methods that ask for them.
 
-Run as ``python -m miniapr.train.figures FOLDER``.
+Run as ``python -m miniapr.examine.figures FOLDER``.
 """
 
 from __future__ import annotations

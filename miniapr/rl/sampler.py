@@ -15,7 +15,7 @@ from ..engine.operations import Release, Settle, Start
 from ..engine.request import Program
 from ..model.decoder import Decoder
 from ..model.tokenizer import Tokenizer
-from .parallel import Team
+from ..train.parallel import Team
 from .practice import Practice
 from .rollouts import Rollout, Watched
 

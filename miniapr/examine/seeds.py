@@ -1,7 +1,7 @@
 """One recipe with several seeds: trained, examined, and put side by side.
 
-Run as ``python -m miniapr.train.seeds --out FOLDER --seeds 0 1 2`` with the options of ``miniapr train --roles``. A run
-that was killed goes on, and what is complete is not done again.
+Run as ``python -m miniapr.examine.seeds --out FOLDER --seeds 0 1 2`` with the options of ``miniapr train --roles``. A
+run that was killed goes on, and what is complete is not done again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import command
+from ..train import command
 from .figures import figures
 
 Examine = Callable[[Path], dict[str, Any]]

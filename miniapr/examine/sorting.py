@@ -1,7 +1,7 @@
 """Held-out figures of a model that sorts, by the length of the list and by how many upper levels are forked: the same
 weights, the same lists. All goes through the engine and the methods, so what is measured is what a user gets.
 
-Run as ``python -m miniapr.train.figures FOLDER``.
+Run as ``python -m miniapr.examine.figures FOLDER``.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..model.decoder import Decoder
+from ..train.optim import Optimizer
+from ..train.parallel import Team
 from .advantages import Objective, token_weights
-from .optim import Optimizer
-from .parallel import Team
 from .rollouts import Rollout
 from .rows import Row, Rows, collate, in_batches, logprobs, row
 

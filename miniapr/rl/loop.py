@@ -21,10 +21,10 @@ from torch import Tensor
 
 from ..model.bundle import Bundle, load
 from ..model.decoder import Decoder
-from . import saved
+from ..train import saved
+from ..train.optim import Optimizer
+from ..train.parallel import Team
 from .advantages import Objective, advantages, without_variance
-from .optim import Optimizer
-from .parallel import Team
 from .practice import practice
 from .rewards import pay, read_reward, source_of
 from .rollouts import Rollout

@@ -8,16 +8,24 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..model.bundle import find, load
-from .command import folder
-from .own import TREES, as_json
+from ..train.command import folder
+from ..train.own import TREES
 from .practice import practice
 from .rewards import faults
 from .rollouts import Rollout, Unit
 from .sampler import Sampler
 
 AT_ONCE = 64  # problems that are sampled together
+
+
+def as_json(root: Unit) -> dict[str, Any]:
+    """A tree as plain data: token ids, what was put there and what was written, and what hangs below."""
+    told: dict[str, Any] = {"given": root.given, "written": root.written}
+    threads, then = [as_json(thread) for thread in root.threads], as_json(root.then) if root.then else None
+    return told | ({"threads": threads} if threads else {}) | ({"then": then} if then else {})
 
 
 def is_one_text(root: Unit) -> bool:

@@ -1,7 +1,7 @@
 """Held-out figures of a model that knows roles, each with its interval: those of Countdown here.
 
-Run as ``python -m miniapr.train.figures FOLDER``. All goes through the engine, so what is measured is what a user gets.
-Problems are those of a split that no training run sees; solvable ones, distinct, from a seed.
+Run as ``python -m miniapr.examine.figures FOLDER``. All goes through the engine, so what is measured is what a user
+gets. Problems are those of a split that no training run sees; solvable ones, distinct, from a seed.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from ..tasks.task import Split
 from ..tasks.terse import Countdown
 from ..tasks.vocabulary import MISS, Vocabulary
 from ..tasks.words import CONTROL, NEVER, build_tokenizer
-from .apart_figures import apart_figures
+from .apart import apart_figures
 from .shares import quotient, share
-from .sorting_figures import sorting_figures
+from .sorting import sorting_figures
 
 JOINS = ("stitch", "reprefill", "stitch_contiguous")
 END = CONTROL["eos"]
