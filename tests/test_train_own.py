@@ -11,14 +11,14 @@ import torch
 from command_line import Run as Command
 
 from miniapr.model.bundle import SHIPPED, load
-from miniapr.rl.collect import collect, is_one_text, kept
+from miniapr.rl.collect import as_json, collect, is_one_text, kept
 from miniapr.rl.practice import practice
 from miniapr.rl.rollouts import Rollout, Unit
 from miniapr.rl.sampler import Sampler
 from miniapr.tasks.states import State
 from miniapr.tasks.terse import Countdown
 from miniapr.train.config import TrainConfig
-from miniapr.train.own import TREES, Own, as_json, as_text
+from miniapr.train.own import TREES, Own, as_text
 from miniapr.train.sft import Run, weighted_loss
 from miniapr.train.text import collate, pack
 
