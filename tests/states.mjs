@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
-const { Run } = await import(pathToFileURL(`${process.argv[2]}/state.js`));
+const { Run } = await import(pathToFileURL(`${process.argv[2]}/run.js`));
 const run = new Run(JSON.parse(readFileSync(0, "utf8")).runs[0]);
 
 function picture(state) {

@@ -6,8 +6,9 @@ import { describe as tellGraph, graph } from "./graph.js";
 import { mask } from "./mask.js";
 import { counters, inspect, meanings, table } from "./panel.js";
 import { describe as tellPool, fill, pool } from "./pool.js";
-import { Run, align } from "./state.js";
+import { Run, align } from "./run.js";
 import { html } from "./svg.js";
+import { tell } from "./telling.js";
 
 const ALL = ["counters", "graph", "token", "mask", "pool", "table"];
 const LEGEND = [
@@ -195,7 +196,7 @@ class App {
     const differs = new Set();
     for (const name of Object.keys(sides[0].state.counters))
       if (sides.some(({ state }) => state.counters[name] !== sides[0].state.counters[name])) differs.add(name);
-    const told = sides.map(({ run, at }) => run.tell(at));
+    const told = sides.map(({ run, at }) => tell(run, at));
     const same = told.every((text) => text === told[0]);
     this.said.textContent = same ? `${told[0]}.` : sides.map(({ run }, r) => `${run.title}: ${told[r]}.`).join(" ");
     this.last = sides.map((_, r) => this.chosen(r));

@@ -3,7 +3,7 @@
 import { mount } from "./app.js";
 import { answerOf, promptOf, verify } from "./engine/countdown.js";
 import { drawn, problemForm } from "./problem.js";
-import { Run } from "./state.js";
+import { Run } from "./run.js";
 import { html } from "./svg.js";
 import { start } from "./thinker.js";
 import { tryout } from "./tryout.js";
