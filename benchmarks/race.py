@@ -3,8 +3,9 @@
     miniapr race --problems 70 --budget 600 --seed 0 --json race-600-0.json     # and other seeds and budgets
     python -m benchmarks.race race-*.json        # pooled into benchmarks/results/race.json, and the page made
 
-Runs of one task, model and budget are pooled over their seeds, which draw other problems and other dice. A method that
-ran twice with the same seed (baselines are in every race) counts once. Rows that are not made again stay as they were.
+Runs of one task, size, model and budget are pooled over their seeds, which draw other problems and other dice. A method
+that ran twice with the same seed (baselines are in every race) counts once. Rows that are not made again stay as they
+were.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def pooled(files: Iterable[Path]) -> dict[str, Any]:
     groups: dict[str, dict[str, Any]] = {}
     for file in files:
         told = json.loads(file.read_text())
-        name = f"{told['task']} by {told['model']}, {told['budget']['tokens']} tokens"
+        of = f" of {told['count']} numbers" if told.get("count") else ""
+        name = f"{told['task']}{of} by {told['model']}, {told['budget']['tokens']} tokens"
         empty: dict[str, Any] = {"seeds": [], "temperature": told["temperature"], "left_out": {}, "rows": {}}
         group = groups.setdefault(name, {**empty, **machine.now(), "cpu": machine.describe("cpp")["cpu"]})
         group["seeds"] = sorted({*group["seeds"], told["seed"]})

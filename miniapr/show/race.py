@@ -166,6 +166,7 @@ def _write(args: argparse.Namespace, rows: Sequence[Row], ready: _Ready) -> None
             "task": ready.game.task,
             "budget": {"tokens": args.budget, "critical": args.critical},
             "problems": args.problems,
+            "count": args.count,
             "seed": args.seed,
             "temperature": args.temperature,
             "rows": [row.as_dict() for row in rows],
