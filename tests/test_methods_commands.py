@@ -265,6 +265,12 @@ def test_the_frontier_is_whoever_nobody_beats() -> None:
     def row(name: str, right: int, decoded: int) -> Row:
         return Row(name, "-", right, [Outcome(None, costs=Costs(decoded=decoded))] * 10)
 
-    rows = [row("cheap", 5, 10), row("good", 9, 50), row("beaten", 4, 20), row("also beaten", 9, 60)]
+    rows = [
+        row("cheap", 5, 10),
+        row("good", 9, 50),
+        row("beaten", 4, 20),
+        row("also beaten", 9, 60),
+        row("never", 0, 1),
+    ]
     assert frontier(rows, "decoded") == {"cheap", "good"}
     assert math.isnan(Row("none").accuracy)

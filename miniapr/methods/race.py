@@ -116,11 +116,12 @@ def seeded(player: Player, seed: int, number: int) -> Player:
 
 
 def frontier(rows: Sequence[Row], cost: str) -> set[str]:
-    """Names of those that no other row beats: at least as right for at most the cost, and better in one of them."""
+    """Names of those that no other row beats: at least as right for at most the cost, and better in one of them. Who is
+    never right is none of them, however cheap."""
 
     def beaten(row: Row) -> bool:
         mine = row.costs[cost], -row.accuracy
         others = ((other.costs[cost], -other.accuracy) for other in rows if other is not row)
         return any(theirs[0] <= mine[0] and theirs[1] <= mine[1] and theirs != mine for theirs in others)
 
-    return {row.name for row in rows if row.outcomes and not beaten(row)}
+    return {row.name for row in rows if row.accuracy > 0 and not beaten(row)}
