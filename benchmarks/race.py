@@ -33,13 +33,14 @@ COSTS = {
     "seconds": "ms",
 }  # fmt: skip
 WORDS = """\
-Every method on the same held-out problems, with the same model, dice and budget: means over the problems, shares right
-with Wilson's 95 % intervals, pooled over the seeds. A star marks who is on the frontier: nobody is right at least as
-often with a shorter critical path (in the column of that), or with fewer decoded tokens; who is never right is not on it.
-A judge that is `exact` has been told what is right (best-of-N is then pass@N): such rows bound the others and do not compete with them. `lines` are
-the lines of the method's page; `miniapr methods NAME` says what it does, [methods.md](methods.md) what each word means.
-Between methods compare `passes`, not `ms`: most were timed on a machine that had much else to do. Problems are drawn
-anew for each seed, so some come twice: of the ranges of `organizer` there are 160 in all.
+Every method on the same held-out problems, with the same model, dice and budget: means over the problems, shares
+right with Wilson's 95 % intervals, pooled over the seeds. A star marks who is on the frontier: nobody is right at
+least as often with a shorter critical path (in the column of that), or with fewer decoded tokens; who is never right
+is not on it. A judge that is `exact` has been told what is right (best-of-N is then pass@N): such rows bound the
+others and do not compete with them. `lines` are the lines of the method's page; `miniapr methods NAME` says what it
+does, [methods.md](methods.md) what each word means. Between methods compare `passes`, not `ms`: most were timed on a
+machine that had much else to do. Problems are drawn anew for each seed, so some come twice: of the ranges of
+`organizer` there are 160 in all.
 """
 
 
