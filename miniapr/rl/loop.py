@@ -160,8 +160,7 @@ class Run:
         is."""
         if not self.team.first:
             return
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}
+        tensors = saved.whole(model=self.model.state_dict(), optimizer=self.optimizer.tensors())
         state = {"config": asdict(self.config), "progress": asdict(self.progress), "updates": self.optimizer.step_count}
         state["source"] = self.source
         saved.write(folder, tensors, state)

@@ -213,7 +213,7 @@ class Roles:
         return state
 
     def _list(self, rng: random.Random) -> sorting.Numbers:
-        """Short ones more often, at first: a long one shows each of its steps many times, and takes as many tokens."""
+        """By default mostly short: a long one shows each of its steps many times, and takes as many tokens for it."""
         (most,) = rng.choices((2 * sorting.LEAF, 4 * sorting.LEAF, sorting.MOST), self.recipe.lengths)
         return Sorting(most=min(most, self.recipe.longest)).draw(rng, "train")
 

@@ -81,6 +81,11 @@ def damaged(folder: Path, error: Exception) -> ValueError:
     return ValueError(f"{folder / CHECKPOINT} is damaged ({reason}); move it away to start the run anew")
 
 
+def whole(**parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What ``part`` takes apart again: all tensors of all parts, each name behind that of its part and a dot."""
+    return {f"{prefix}.{name}": tensor for prefix, tensors in parts.items() for name, tensor in tensors.items()}
+
+
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Those whose names begin with ``prefix`` and a dot, without it."""
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}

@@ -53,6 +53,7 @@ def weighted_loss(model: Decoder, batch: Batch, total: float) -> Tensor:
     weights = batch.weights[:, 1:]  # [B, T-1]
     row, column = weights.nonzero(as_tuple=True)  # [N] each: the tokens that are learned
     before = row * batch.tokens.shape[1] + column
+    # A table for every layer and token, of zeros wherever nobody speaks in a voice: most batches do without.
     voices = batch.voices if model.config.voices and batch.voices.any() else None
     given = batch.tokens, batch.positions, batch.visible
     predicted = model.dense(*given, wanted=before, voices=voices).float()  # [N, V]
@@ -123,8 +124,7 @@ class Run:
         is."""
         if not self.team.first:
             return
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}
+        tensors = saved.whole(model=self.model.state_dict(), optimizer=self.optimizer.tensors())
         saved.write(folder, tensors, {"config": asdict(self.config), "progress": asdict(self.progress)})
 
     def restore(self, folder: Path) -> bool:
