@@ -236,7 +236,23 @@ def test_it_listens_on_loopback_only(server: Server) -> None:
     assert server.server_address[0] == "127.0.0.1"
 
 
-def test_ctrl_c_ends_it_cleanly() -> None:
+def test_no_thread_outlives_it() -> None:
+    """One that Python finds in C code at its end can abort the process."""
+    before = set(threading.enumerate())
+    with Server(miniapr.load()) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        with socket.create_connection(("127.0.0.1", server.server_port)) as silent:
+            assert ask(server, "GET", "/")[0] == 403  # so that one before it has been taken in
+            server.shutdown()
+            serving.join()
+            server.server_close()
+            assert set(threading.enumerate()) == before
+            assert silent.recv(1) == b""
+
+
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_it_cleanly(ends: signal.Signals) -> None:
     command = [sys.executable, "-m", "miniapr", "play", "--no-browser"]
     package = Path(miniapr.__file__).parents[1]  # the one that is tested, installed or not
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=package)
@@ -247,9 +263,9 @@ def test_ctrl_c_ends_it_cleanly() -> None:
     address, key = line.split()[-1].split("/?key=")
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))):  # a browser that keeps its connection
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ends)
         _, errors = process.communicate()
-    assert process.returncode == 0 and errors == "" and key
+    assert (process.returncode, errors) == (0, "") and key
 
 
 def test_a_port_that_is_taken_is_told(run: Run, server: Server) -> None:

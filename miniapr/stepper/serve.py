@@ -11,14 +11,17 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from ..interrupt import Interrupt
 from ..model.bundle import Bundle
 from .page import FILES, script, style
 from .play import Play
@@ -26,6 +29,7 @@ from .session import Session
 
 LARGEST = 4096  # bytes of a request's body
 SECONDS = 10.0  # for a request to arrive
+SOON = 0.2  # seconds after which Ctrl-C is seen
 SESSIONS = 8  # pages that are open at a time: the one not used for longest is let go for a new one
 JSON = "application/json"
 
@@ -73,18 +77,37 @@ class Pages:
 
 
 class Server(ThreadingHTTPServer):
-    """Owns the key and the open pages. ``port`` 0 takes any free one. Raises OSError if it is taken."""
+    """Owns the key, the open pages and a thread for each connection; all end with it. ``port`` 0 takes any free one.
+    Raises OSError if it is taken."""
 
-    daemon_threads = True  # Ctrl-C does not wait for a browser that keeps its connection open
+    daemon_threads = False  # a thread that is still in C code when Python ends can abort the process
+    timeout = SOON
 
     def __init__(self, bundle: Bundle, prompt: str | None = None, port: int = 0) -> None:
         self.key, self.pages = secrets.token_urlsafe(16), Pages(bundle, prompt)
+        self._connections: set[socket.socket] = set()
         super().__init__(("127.0.0.1", port), Handler)
         self.names = {f"{host}:{self.server_port}" for host in ("127.0.0.1", "localhost")}
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/?key={self.key}"
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Hang up on every browser that keeps its connection, so that its thread ends, and wait for all threads."""
+        for connection in tuple(self._connections):
+            with suppress(OSError):  # it has hung up itself
+                connection.shutdown(socket.SHUT_RDWR)
+        super().server_close()
+        self.pages.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that hangs up is none of the reader's business."""
@@ -208,18 +231,17 @@ def serve(
     browse: bool = True,
     say: Callable[[str], None] = lambda text: print(text, flush=True),
 ) -> None:
-    """Serve until Ctrl-C. Raises OSError if the port is taken, ValueError for a prompt that the model cannot read."""
+    """Serve until Ctrl-C or SIGTERM. Raises OSError if the port is taken, ValueError for a prompt that the model cannot
+    read."""
     Session(bundle, prompt).close()  # a prompt that cannot be read is told here, not on the page
-    with Server(bundle, prompt, port) as server:
-        try:
-            say(f"Play at {server.url}")
-            say("Ctrl-C ends it.")
-            if browse:
-                import webbrowser
+    with Interrupt() as stop, Server(bundle, prompt, port) as server:
+        say(f"Play at {server.url}")
+        say("Ctrl-C ends it.")
+        if browse:
+            import webbrowser
 
-                threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
-            server.serve_forever()
-        except KeyboardInterrupt:
-            say("")
-        finally:
-            server.pages.close()
+            # some browsers return only when they are closed: nobody waits for those
+            threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
+        while not stop():
+            server.handle_request()
+        say("")
