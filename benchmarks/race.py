@@ -3,9 +3,9 @@
     miniapr race --problems 70 --budget 600 --seed 0 --json race-600-0.json     # and other seeds and budgets
     python -m benchmarks.race race-*.json        # pooled into benchmarks/results/race.json, and the page made
 
-Runs of one task, size, model and budget are pooled over their seeds, which draw other problems and other dice. A method
-that ran twice with the same seed (baselines are in every race) counts once. Rows that are not made again stay as they
-were.
+Runs of one task, size, levels, model, width and budget are pooled over their seeds, which draw other problems and other
+dice. A method that ran twice with the same seed (baselines are in every race) counts once. Rows that are not made again
+stay as they were.
 """
 
 from __future__ import annotations
@@ -49,8 +49,7 @@ def pooled(files: Iterable[Path]) -> dict[str, Any]:
     groups: dict[str, dict[str, Any]] = {}
     for file in files:
         told = json.loads(file.read_text())
-        of = f" of {told['count']} numbers" if told.get("count") else ""
-        name = f"{told['task']}{of} by {told['model']}, {told['budget']['tokens']} tokens"
+        name = name_of(told)
         empty: dict[str, Any] = {"seeds": [], "temperature": told["temperature"], "left_out": {}, "rows": {}}
         group = groups.setdefault(name, {**empty, **machine.now(), "cpu": machine.describe("cpp")["cpu"]})
         group["seeds"] = sorted({*group["seeds"], told["seed"]})
@@ -70,6 +69,18 @@ def pooled(files: Iterable[Path]) -> dict[str, Any]:
         for row in group["rows"].values():
             row |= {cost: row[cost] / row["problems"] for cost in COSTS}
     return {"races": groups}
+
+
+def name_of(told: Mapping[str, Any]) -> str:
+    """All that was asked for, but for the seed: races that differ in anything else are not pooled."""
+    count, levels, width, budget = told.get("count"), told.get("levels"), told.get("width"), told["budget"]
+    said = told["task"]
+    said += f" of {count} numbers" if count else ""
+    said += f" in {levels} level{'s' * (levels != 1)}" if levels is not None else ""
+    said += f" by {told['model']}, {budget['tokens']} tokens"
+    said += f", {budget['critical']} in line" if budget["critical"] is not None else ""
+    said += f", width {width}" if width is not None else ""
+    return said
 
 
 def added(kept: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:

@@ -397,13 +397,17 @@ def test_races_are_pooled_over_their_seeds(tmp_path):
     page = race.page(found)
     assert "| `best-of-n` | exact | 30 | 15-52 | 1 * | 6 * |" in page and "| 1 * | 7 |" in page
     assert race.pooled([*files, files[0]])["races"] == found["races"], "the same race counted twice"
-    # Problems of another size are another race.
-    longer = tmp_path / "longer.json"
-    longer.write_text(json.dumps({**json.loads(files[0].read_text()), "task": "sorting", "count": 32}))
-    assert [*race.pooled([*files, longer])["races"]] == [
-        "countdown by m, 50 tokens",
-        "sorting of 32 numbers by m, 50 tokens",
-    ]
+    # Whatever else was asked for is another race.
+    others = {
+        "sorting of 32 numbers in 1 level by m, 50 tokens": {"task": "sorting", "count": 32, "levels": 1},
+        "sorting of 32 numbers in 0 levels by m, 50 tokens": {"task": "sorting", "count": 32, "levels": 0},
+        "countdown by m, 50 tokens, 9 in line": {"budget": {"tokens": 50, "critical": 9}},
+        "countdown by m, 50 tokens, width 4": {"width": 4},
+    }
+    for number, changed in enumerate(others.values()):
+        files.append(tmp_path / f"other-{number}.json")
+        files[-1].write_text(json.dumps({**json.loads(files[0].read_text()), **changed}))
+    assert [*race.pooled(files)["races"]] == ["countdown by m, 50 tokens", *others]
     # A method that is raced later joins the others, and whoever ran again is the later one.
     (name,) = found["races"]
     later = {name: {**found["races"][name], "rows": {"mcts": {"n": 1}, "best-of-n": {"n": 2}}}}

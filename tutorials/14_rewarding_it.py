@@ -116,10 +116,10 @@ assert all(0.25 < forked < 0.75 and right > 0.6 for forked, right, _ in before.v
 # All of it is in chapters that you know. Tries of one prompt share its keys; all branches of all tries are decoded in
 # the same steps; what is learned is a row as in chapter 13, made of the very views under which it was sampled.
 
-# %%
+# %% tags=["chance"]
 sampler = Sampler(start, maze.Signs(), tokens=300, blocks=2048)
-group = sampler.roll(maze.PRACTICE, [hard], 8, seed=1)
-for t in group:
+group = sampler.roll(maze.PRACTICE, [hard], 16, seed=1)
+for t in group[:8]:
     print(
         f"{'forked' if t.forked else 'in line':8} {'right' if t.correct else 'wrong'}  L {t.total:3}  Lc {t.critical:3}"
     )
@@ -143,7 +143,7 @@ assert len({t.forked for t in group}) == 2
 
 # %%
 for name in ("ratio", "relative:rho=1"):
-    print(f"{name:15}", *(f"{value:5.2f}" for value in pay(read_reward(name), group)))
+    print(f"{name:15}", *(f"{value:5.2f}" for value in pay(read_reward(name), group[:8])))
 first = next(t for t in group if t.forked and t.correct)
 assert pay(read_reward("ratio"), [first]) == [2 - first.critical / first.total]
 assert pay(read_reward("relative:rho=1"), [first]) == [2 - first.critical / maze.in_line(hard).total]

@@ -167,6 +167,8 @@ def _write(args: argparse.Namespace, rows: Sequence[Row], ready: _Ready) -> None
             "budget": {"tokens": args.budget, "critical": args.critical},
             "problems": args.problems,
             "count": args.count,
+            "levels": args.levels if ready.game.task == "sorting" else None,
+            "width": args.width,
             "seed": args.seed,
             "temperature": args.temperature,
             "rows": [row.as_dict() for row in rows],
