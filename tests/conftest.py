@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,9 @@ from helpers import backend_or_skip
 from hypothesis import HealthCheck, settings
 
 from miniapr.ops import Operations
+
+# For `benchmarks`, which is not installed; last, so that miniapr is still the installed one.
+sys.path.append(str(Path(__file__).parents[1]))
 
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # what a test starts, too: threads of two processes wait for each other

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.append(str(Path(__file__).parents[1]))  # last, so that miniapr is still the installed one
-
 from benchmarks import __main__ as command
 from benchmarks import (
     attention,

@@ -128,6 +128,27 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
         train(TrainConfig(**{**vars(TINY), "seed": 5}), tmp_path / "cut", say=quiet, stop_after=24)
 
 
+def test_the_budget_may_change_until_the_rate_falls(tmp_path: Path) -> None:
+    def quiet(_: str) -> None:
+        return None
+
+    less, more = replace(TINY, tokens=20_000), TINY
+    whole = train(less, tmp_path / "whole", say=quiet)
+    begun = train(more, tmp_path / "cut", say=quiet, stop_after=9)
+    assert 0 < begun.progress.tokens <= 0.3 * 20_000
+    resumed = train(less, tmp_path / "cut", say=quiet)
+    assert whole.progress.step == resumed.progress.step
+    for (name, a), b in zip(whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    # Too late: under one of the two budgets the rate would have fallen by now.
+    late = train(more, tmp_path / "late", say=quiet, stop_after=40)
+    assert late.progress.tokens > 0.3 * 20_000
+    with pytest.raises(ValueError, match=r"tokens=60000, this one has tokens=20000"):
+        train(less, tmp_path / "late", say=quiet)
+    with pytest.raises(ValueError, match=r"tokens=20000, this one has tokens=60000"):
+        train(more, tmp_path / "cut", say=quiet)
+
+
 def test_a_run_can_begin_with_the_weights_of_another(tmp_path: Path) -> None:
     first = train(TINY, tmp_path / "first", say=lambda _: None, stop_after=5)
     export(first, tmp_path / "first", "a test")

@@ -128,15 +128,20 @@ class Run:
         saved.write(folder, tensors, {"config": asdict(self.config), "progress": asdict(self.progress)})
 
     def restore(self, folder: Path) -> bool:
-        """Take up the checkpoint in ``folder``, if there is one. Raises ValueError if its options differ or it is
-        damaged."""
+        """Take up the checkpoint in ``folder``, if there is one. Another budget of tokens is taken while the rate is
+        constant under both. Raises ValueError if other options differ or it is damaged."""
         found = saved.read(folder)
         if found is None:
             return False
         tensors, state = found
-        saved.same_options(folder, state, self.config)
         try:
-            progress = Progress(**state["progress"])
+            progress, budget = Progress(**state["progress"]), float(state["config"]["tokens"])
+            # Until the rate falls, nothing that was done depends on the budget.
+            undecided = progress.tokens <= self.config.constant * min(budget, self.config.tokens)
+        except (KeyError, TypeError, ValueError) as error:
+            raise saved.damaged(folder, error) from error
+        saved.same_options(folder, state, self.config, but=("tokens",) if undecided else ())
+        try:
             self.model.load_state_dict(saved.part(tensors, "model"))
             self.optimizer.load(saved.part(tensors, "optimizer"), progress.step)
         except (KeyError, TypeError, RuntimeError) as error:  # tensors that are missing, or of another shape
