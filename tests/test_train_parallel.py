@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -117,6 +118,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote") == 2  # one process speaks
+    for made in ("sft", "rl"):  # the weights depend on it, to rounding
+        assert json.loads((folder / made / "miniapr.json").read_text())["provenance"]["processes"] == 2
     return folder
 
 

@@ -81,7 +81,8 @@ def export(run: Run, out: Path) -> None:
     bundle, progress = run.bundle, run.progress
     options = {name: value for name, value in asdict(run.config).items() if value not in (None, ())}
     made: dict[str, Any] = {"by": "miniapr train rl", **options, "steps": progress.step, "sampled": progress.tokens}
-    made |= {"seconds": round(progress.seconds, 1), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    made |= {"seconds": round(progress.seconds, 1), "threads": torch.get_num_threads(), "processes": run.team.size}
+    made["torch"] = torch.__version__
     about = {**bundle.about, "control": bundle.control, "start": bundle.about.get("provenance"), "provenance": made}
     tokenizer = (find(run.config.start) / "tokenizer.json").read_text(encoding="utf-8")
     write_model(out, run.model, tokenizer, about, progress.curve)

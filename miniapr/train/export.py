@@ -29,6 +29,7 @@ def provenance(run: Run, command: str) -> dict[str, Any]:
         "seconds": round(progress.seconds, 1),
         "device": run.config.device,
         "threads": torch.get_num_threads(),
+        "processes": run.team.size,
         "torch": torch.__version__,
         **({"start": begun} if begun else {}),
     }
