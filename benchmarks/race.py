@@ -3,9 +3,9 @@
     miniapr race --problems 70 --budget 600 --seed 0 --json race-600-0.json     # and other seeds and budgets
     python -m benchmarks.race race-*.json        # pooled into benchmarks/results/race.json, and the page made
 
-Runs of one task, size, levels, model, width and budget are pooled over their seeds, which draw other problems and other
-dice. A method that ran twice with the same seed (baselines are in every race) counts once. Rows that are not made again
-stay as they were.
+Runs of one task, size, levels, model, width, temperature and budget are pooled over their seeds, which draw other
+problems and other dice. A method that ran twice with the same seed (baselines are in every race) counts once. Rows that
+are not made again stay as they were.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def pooled(files: Iterable[Path]) -> dict[str, Any]:
 
 
 def name_of(told: Mapping[str, Any]) -> str:
-    """All that was asked for, but for the seed: races that differ in anything else are not pooled."""
+    """What was asked for, but for the seed: races that differ in any of it are not pooled."""
     count, levels, width, budget = told.get("count"), told.get("levels"), told.get("width"), told["budget"]
     said = told["task"]
     said += f" of {count} numbers" if count else ""
@@ -80,6 +80,7 @@ def name_of(told: Mapping[str, Any]) -> str:
     said += f" by {told['model']}, {budget['tokens']} tokens"
     said += f", {budget['critical']} in line" if budget["critical"] is not None else ""
     said += f", width {width}" if width is not None else ""
+    said += f", temperature {told['temperature']:g}" if told["temperature"] != 1 else ""
     return said
 
 

@@ -401,6 +401,7 @@ def test_races_are_pooled_over_their_seeds(tmp_path):
         "sorting of 32 numbers in 0 levels by m, 50 tokens": {"task": "sorting", "count": 32, "levels": 0},
         "countdown by m, 50 tokens, 9 in line": {"budget": {"tokens": 50, "critical": 9}},
         "countdown by m, 50 tokens, width 4": {"width": 4},
+        "countdown by m, 50 tokens, temperature 0.5": {"temperature": 0.5},
     }
     for number, changed in enumerate(others.values()):
         files.append(tmp_path / f"other-{number}.json")

@@ -245,7 +245,7 @@ assert form > 0.6 and right < 0.4 and form - right > 0.3
 # Look at what it writes. It plans, its threads begin and end, it joins, it names steps as an answer. And little
 # of it is *true*: sums do not add up, and a hit is no hit.
 
-# %% tags=["chance"]
+# %%
 thought = next(
     t for t in Sampler(run.model, tokenizer, tokens=300).roll(task, problems, 1) if t.forked and not faults(t)
 )

@@ -116,22 +116,21 @@ assert all(0.25 < forked < 0.75 and right > 0.6 for forked, right, _ in before.v
 # All of it is in chapters that you know. Tries of one prompt share its keys; all branches of all tries are decoded in
 # the same steps; what is learned is a row as in chapter 13, made of the very views under which it was sampled.
 
-# %% tags=["chance"]
+# %%
 sampler = Sampler(start, maze.Signs(), tokens=300, blocks=2048)
-group = sampler.roll(maze.PRACTICE, [hard], 16, seed=1)
-for t in group[:8]:
-    print(
-        f"{'forked' if t.forked else 'in line':8} {'right' if t.correct else 'wrong'}  L {t.total:3}  Lc {t.critical:3}"
-    )
+group = sampler.roll(maze.PRACTICE, [hard], 8, seed=1)
+for t in group:
+    print(f"threads {t.width}  C {t.correct:d}  L {t.total:3}  Lc {t.critical:3}")
 assert len({t.forked for t in group}) == 2
 
 # %% [markdown]
-# L is how many tokens were written in all, Lc the critical path: those that had to be decoded one after the other. A
-# corridor takes 11 tokens and the end one, so a line that is longer than 45 has walked one of the four twice.
+# A row a try. One without threads thought in line. C is 1 for a right answer and else 0, L is how many tokens were
+# written in all, Lc the critical path: those that had to be decoded one after the other. A corridor takes 11 tokens
+# and the end one, so a line that is longer than 45 has walked one of the four twice.
 #
 # ## What to pay
 #
-# C is 1 for a right answer and else 0. ThreadWeaver (Lian et al. 2025) pays, in its plain form,
+# ThreadWeaver (Lian et al. 2025) pays, in its plain form,
 #
 #     C + C x P     with     P = 1 - Lc / L
 #
@@ -143,7 +142,7 @@ assert len({t.forked for t in group}) == 2
 
 # %%
 for name in ("ratio", "relative:rho=1"):
-    print(f"{name:15}", *(f"{value:5.2f}" for value in pay(read_reward(name), group[:8])))
+    print(f"{name:15}", *(f"{value:5.2f}" for value in pay(read_reward(name), group)))
 first = next(t for t in group if t.forked and t.correct)
 assert pay(read_reward("ratio"), [first]) == [2 - first.critical / first.total]
 assert pay(read_reward("relative:rho=1"), [first]) == [2 - first.critical / maze.in_line(hard).total]
