@@ -247,7 +247,7 @@ def test_no_thread_outlives_it() -> None:
             server.shutdown()
             serving.join()
             server.server_close()
-            assert set(threading.enumerate()) == before
+            assert set(threading.enumerate()) <= before  # those of other tests may end meanwhile
             assert silent.recv(1) == b""
 
 
