@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from serving import HANG
 
 import miniapr
 from miniapr.stepper import Trace
@@ -24,6 +25,7 @@ class Seen:
     """A page, and what it did that nobody asked for: errors, messages, requests to anything but its own address."""
 
     def __init__(self, page: Any) -> None:
+        page.set_default_timeout(1000 * HANG)
         self.page, self.errors, self.requests = page, list[str](), list[str]()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)

@@ -50,8 +50,8 @@ def nonsense(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """It never ends by itself."""
-    return write_nonsense(tmp_path_factory.mktemp("endless"), loudness=-3.0)
+    """It never ends by itself, and its context has room for minutes."""
+    return write_nonsense(tmp_path_factory.mktemp("endless"), loudness=-3.0, context=1 << 17)
 
 
 def parse(text: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from command_line import endless, nonsense, run  # noqa: F401
 from helpers import backend_or_skip
 from hypothesis import HealthCheck, settings
+from serving import HANG
 
 from miniapr.ops import Operations
 
@@ -38,6 +39,13 @@ settings.load_profile(os.environ.get("MINIAPR_HYPOTHESIS", "ci"))
 def backend(request: pytest.FixtureRequest) -> Operations:
     """Every implementation of the operations that runs on a CPU."""
     return backend_or_skip(request.param)
+
+
+@pytest.fixture(autouse=True)
+def same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test draws does not depend on those before it in its process, and a slow server is waited for."""
+    torch.manual_seed(0)
+    monkeypatch.setattr("miniapr.remote.engine.LINGER", float(HANG))
 
 
 LONGEST = ("test_tutorials", "test_oracle", "test_crowds", "test_session")  # files with tests of a minute each

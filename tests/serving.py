@@ -24,6 +24,12 @@ PROMPT = "8 7 3 -> 29 :"
 PARALLEL = {"method": "adaptive", "join": "stitch"}
 HANG = 600  # seconds: only a hang takes so long, on any machine, and pytest's own bound takes longer
 
+# Two answers of 60,000 tokens have room, which take minutes.
+LASTING: dict[str, Any] = {
+    "limits": ServerLimits(tokens=1 << 17, silence=HANG, body_seconds=HANG),
+    "num_blocks": 8192,
+}
+
 
 class Running:
     """A server at work. ``url`` is its root."""
@@ -88,6 +94,13 @@ class Running:
         return False
 
 
+def longer_and_longer(seconds: float) -> Iterator[float]:
+    """Limits to try one after the other: what is done in time on a quick machine may be too late on a slow one."""
+    while seconds < HANG:
+        yield seconds
+        seconds *= 10
+
+
 def received(connection: socket.socket, most: int = 1 << 16) -> bytes:
     """What comes next: nothing once the other side has ended the connection, whatever way."""
     try:
@@ -121,6 +134,7 @@ def serving(
     limits = limits or ServerLimits(silence=HANG, body_seconds=HANG)  # a busy machine makes its clients slow
     service = Service(bundle, Engine(bundle.model, bundle.tokenizer, **given), limits, asked_as)
     server = Server(create_app(service, key, hosts, origins), service, grace, log_level="critical")
+    server.config.timeout_keep_alive = HANG  # a client that is slow to ask again shall find its connection
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 15)  # so that who does not read is soon noticed
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

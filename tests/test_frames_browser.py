@@ -94,5 +94,7 @@ def test_a_stepper_in_a_page_leaves_the_keys_to_the_page(opened: Any, both: Trac
 def test_where_scripts_are_forbidden_it_says_so(opened: Any, both: Trace) -> None:
     seen = opened(in_a_notebook(both).replace("<iframe ", '<iframe sandbox="" '))
     assert "needs JavaScript" in seen.page.frame_locator("iframe").locator("body").inner_text()
-    assert seen.errors and all(error.startswith("Blocked script execution") for error in seen.errors)
+    while not seen.errors:  # the page's words are there before its scripts are refused
+        seen.page.wait_for_timeout(20)
+    assert all(error.startswith("Blocked script execution") for error in seen.errors)
     seen.errors.clear()

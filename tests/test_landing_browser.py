@@ -50,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def thought(page: Any, ends: int = 1) -> list[str]:
     """What it came to, join by join, as soon as there are so many ``ends``."""
     cards = page.locator(".outcome section")
-    cards.nth(ends - 1).wait_for(timeout=60_000)
+    cards.nth(ends - 1).wait_for()
     return [re.sub(r"\s+", " ", card.inner_text()) for card in cards.all()]
 
 

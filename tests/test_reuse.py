@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -110,12 +111,23 @@ def test_where_nothing_can_be_kept_all_is_compiled(compiler: Compiler, tmp_path:
 
 def test_those_unused_for_longest_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reuse, "KEPT", 3)
-    known = tmp_path / "known"
-    object = tmp_path / "object"
+    known, object = tmp_path / "known", tmp_path / "object"
     object.touch()
-    for number in range(5):
+    for number in (2, 0, 1):
         reuse.keep(object, known / f"{number}.o")
-    assert len(list(known.iterdir())) == 3 and (known / "4.o").exists()
+        os.utime(known / f"{number}.o", (number, number))
+    reuse.keep(object, known / "3.o")
+    assert {one.name for one in known.iterdir()} == {"1.o", "2.o", "3.o"}
+
+
+def test_where_times_are_coarse_the_last_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reuse, "KEPT", 1)
+    monkeypatch.setattr(os.path, "getmtime", lambda file: 0.0)
+    known, object = tmp_path / "known", tmp_path / "object"
+    object.touch()
+    for name in ("b", "a", "d", "c"):
+        reuse.keep(object, known / f"{name}.o")
+        assert [one.stem for one in known.iterdir()] == [name]
 
 
 def test_without_a_compiler_it_says_so(tmp_path: Path) -> None:

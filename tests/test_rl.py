@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from command_line import Run as Command
-from helpers import backend_or_skip, make_engine, small_model
+from helpers import assert_trained_alike, backend_or_skip, make_engine, small_model
 from torch import Tensor
 
 from miniapr.engine import operations as op
@@ -142,7 +142,7 @@ def test_how_a_batch_is_cut_into_parts_changes_nothing(start: Path) -> None:
         run.step()
         found.append(weights(run))
     for name, tensor in found[0].items():
-        torch.testing.assert_close(tensor, found[1][name], rtol=1e-3, atol=1e-5)
+        assert_trained_alike(tensor, found[1][name], name)
 
 
 def test_what_is_paid_becomes_likelier(start: Path) -> None:

@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 import openai
 import pytest
 from command_line import Run
-from serving import HANG, PARALLEL, PROMPT, nothing_held, serving
+from serving import HANG, LASTING, PARALLEL, PROMPT, nothing_held, serving
 
 import miniapr
 from miniapr.model.bundle import SHIPPED, Bundle
@@ -42,9 +42,9 @@ def test_what_outlasts_the_grace_is_told_so(
 ) -> None:
     """Whole answers and streams: both end in words, and without a traceback."""
     monkeypatch.setattr(connection, "LAST_WORDS", HANG)
-    with serving(miniapr.load(endless), grace=0) as server, ThreadPoolExecutor(1) as pool:
+    with serving(miniapr.load(endless), grace=0, **LASTING) as server, ThreadPoolExecutor(1) as pool:
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        body = {"model": server.service.name, "prompt": PROMPT, "max_tokens": 30_000}
+        body = {"model": server.service.name, "prompt": PROMPT, "max_tokens": 60_000}
         whole = pool.submit(server.ask, "/completions", body)
         stream = server.open("/completions", {**body, "stream": True})  # whose beginning is there
         while len(server.engine.scheduler.requests) < 2:
@@ -61,10 +61,10 @@ def test_who_does_not_read_what_it_is_told_is_not_waited_for(
     endless: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "LAST_WORDS", 0.1)
-    with serving(miniapr.load(endless), grace=0) as server:
+    with serving(miniapr.load(endless), grace=0, **LASTING) as server:
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        deaf = server.raw({"max_tokens": 30_000, "stream": True, "logprobs": 20})
-        while not any(one.flow.write_paused for one in server.server.server_state.connections):
+        deaf = server.raw({"max_tokens": 60_000, "stream": True, "logprobs": 20})
+        while not any(one.flow.write_paused for one in list(server.server.server_state.connections)):
             time.sleep(0.01)
     deaf.close()
     log = capsys.readouterr().err
@@ -85,7 +85,7 @@ def test_nothing_is_taken_in_after_the_end(bundle: Bundle) -> None:
 def test_a_stop_lets_what_is_nearly_done_finish(bundle: Bundle) -> None:
     with serving(bundle, grace=60) as server, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(server.complete, miniapr=PARALLEL)
-        while not server.service.visits:
+        while not server.service.visits and not answer.done():
             time.sleep(0.001)
         server.stop()
         assert answer.result(HANG)["choices"][0]["finish_reason"] == "stop"
@@ -196,7 +196,7 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path, endless: Pa
     ) as process:
         assert process.stdout and process.stderr
         url = process.stdout.readline().split(" at ")[1].strip()
-        asked: dict[str, Any] = {"model": str(endless), "prompt": PROMPT, "max_tokens": 30_000}
+        asked: dict[str, Any] = {"model": str(endless), "prompt": PROMPT, "max_tokens": 32_000}
         with openai.OpenAI(base_url=url, api_key="s3cret", max_retries=0) as client:
             with pytest.raises(openai.AuthenticationError):
                 client.with_options(api_key="other").models.list()

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import assert_trained_alike
 from torch import Tensor
 
 from miniapr.rl import loop
@@ -138,7 +139,7 @@ def test_two_processes_learn_from_demonstrations_as_one(
     assert ours["config"] == theirs["config"] and ours["progress"]["step"] == theirs["progress"]["step"] > 1
     assert one.keys() == both.keys()
     for name, tensor in one.items():
-        torch.testing.assert_close(both[name], tensor, rtol=1e-4, atol=1e-6)
+        assert_trained_alike(both[name], tensor, name)
 
 
 def test_two_processes_learn_by_reinforcement_as_one(

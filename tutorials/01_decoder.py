@@ -384,7 +384,6 @@ assert 290 < rows_h100 < 300
 reading = 4 * bundle.model.parameter_count / bandwidth
 passing = root.request.cost.seconds / root.request.cost.steps
 print(f"reading its weights {1e3 * reading:.2f} ms, a pass {1e3 * passing:.2f} ms")
-assert reading < passing
 
 # %% [markdown]
 # One thing is missing: branches also read what they *remember*, and that does grow with the number of branches. It

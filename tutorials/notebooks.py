@@ -67,6 +67,9 @@ def run(made: NotebookNode, folder: Path) -> NotebookNode:
     client = NotebookClient(
         made,
         timeout=CELL,
+        startup_timeout=CELL,
+        iopub_timeout=CELL,  # else what a slow machine has not read by then is missing, silently
+        raise_on_iopub_timeout=True,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,

@@ -53,12 +53,13 @@ def key(seen: bytes, source: Path, command: list[str]) -> str:
 
 
 def keep(object: Path, place: Path) -> None:
-    """Whole or not at all, whoever keeps the same at the same time. Those that nobody used for longest make room."""
+    """Whole or not at all, whoever keeps the same at the same time. Those that nobody used for longest make room, which
+    the one that was just kept is never, however coarse the times of a file system are."""
     place.parent.mkdir(parents=True, exist_ok=True)
     part = place.with_suffix(f".{os.getpid()}")
     shutil.copyfile(object, part)
     part.replace(place)
-    for old in sorted(place.parent.glob("*.o"), key=os.path.getmtime)[:-KEPT]:
+    for old in sorted(place.parent.glob("*.o"), key=lambda one: (one == place, os.path.getmtime(one)))[:-KEPT]:
         old.unlink()
 
 

@@ -92,14 +92,20 @@ class EngineLoop:
             self._put(lambda: self._cancel(ticket))
 
     def ask(self, question: Callable[[], T]) -> Future[T]:
-        """Call a function between two steps, where the engine holds still. Raises Stopping as ``submit`` does."""
+        """Call a function between two steps, where the engine holds still and all that happened before has been counted
+        and handed out. Raises Stopping as ``submit`` does."""
         answer: Future[T] = Future()
 
         def call() -> None:
+            if not answer.set_running_or_notify_cancel():  # nobody wants to know any more
+                return
             try:
-                answer.set_result(question())
+                self._hand_out()  # what others asked for before, of which no step has told yet
+                said = question()
             except BaseException as error:
                 answer.set_exception(error)
+            else:
+                answer.set_result(said)
 
         self._put(call)
         return answer
