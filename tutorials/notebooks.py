@@ -15,6 +15,7 @@ import argparse
 import copy
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from traitlets.config import Config
 
 import miniapr
 
@@ -64,8 +66,12 @@ def run(made: NotebookNode, folder: Path) -> NotebookNode:
     nbformat.validate(made)
     paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    # Over files, not over ports that somebody else may take between their choice and their use.
+    place = tempfile.mkdtemp(prefix="kernel-")  # a short path: a socket's has room for a hundred letters
+    sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{place}/of"}})
     client = NotebookClient(
         made,
+        config=sockets,
         timeout=CELL,
         startup_timeout=CELL,
         iopub_timeout=CELL,  # else what a slow machine has not read by then is missing, silently
@@ -76,7 +82,10 @@ def run(made: NotebookNode, folder: Path) -> NotebookNode:
         coalesce_streams=True,  # in how many pieces a cell's text arrives is a matter of chance
     )
     client.extra_arguments = ["--log-level=ERROR"]
-    return client.execute(env=environment)
+    try:
+        return client.execute(env=environment)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def shown(made: NotebookNode) -> NotebookNode:
