@@ -171,6 +171,7 @@ def test_what_is_left_out_is_told_with_its_own_reason(run: Run, tmp_path: Path) 
     (tmp_path / "own.py").write_text(PICKY)
     code, out, _ = run("race", "--file", tmp_path / "own.py", "--problems", 1, "--budget", 10)
     said = " ".join(out.split())
+    assert "the budget brought no two tries to their end" in said
     assert code == 0 and "Left out: picky-1, picky-2: no problem is good enough." in said
     assert "Left out: graph-of-thoughts: the model does not play merge, sort, split." in said
 

@@ -216,7 +216,12 @@ def _said(args: argparse.Namespace, rows: Sequence[Row], ready: _Ready, runs: in
         said.append(f"Stopped after {done} of {runs} runs.")
     said.append("* on the frontier: nobody is right as often for less; rows judged exact compete with each other only.")
     if ready.width is not None:
-        wide = f"On {PILOT} problems beside these every try of a width of {ready.width} ended within the budget"
-        said.append(f"{wide}{', the limit on width' * (ready.width == ready.budget.width)}.")
+        found = f"In {PILOT} plays beside the race the budget brought"
+        limit = ", the limit on width," * (ready.width == ready.budget.width)
+        said.append(
+            f"{found} {ready.width} tries{limit} to their end."
+            if ready.width > 1
+            else f"{found} no two tries to their end."
+        )
     said += [f"Left out: {', '.join(names)}: {why}." for why, names in reasons(ready.left_out).items()]
     return said
