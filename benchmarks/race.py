@@ -14,11 +14,11 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from miniapr.methods.race import wilson
+from miniapr.methods.race import FRONTIERS, frontier, reasons, wilson
 from miniapr.methods.table import METHODS
 from miniapr.show.race_plot import plot
 
@@ -27,19 +27,23 @@ from .tables import Table
 
 HERE = Path(__file__).parent
 FIGURES, PAGE = HERE / "results" / "race.json", HERE.parent / "docs" / "race.md"
-COSTS = {
+COLUMNS = {
     "decoded": "decoded", "critical": "critical path", "largest_context": "largest context", "prefilled": "prefilled",
-    "recomputed": "again", "reused": "reused", "resent": "a client sends", "most_blocks": "blocks", "passes": "passes",
-    "seconds": "ms",
+    "recomputed": "again", "reused": "reused", "resent": "a client sends", "saved": "saved", "most_blocks": "blocks",
+    "passes": "passes", "seconds": "ms",
 }  # fmt: skip
+COSTS = [cost for cost in COLUMNS if cost != "saved"]  # what is kept; what was saved is made of it
 WORDS = """\
-Every method on the same held-out problems, with the same model, dice and budget: means over the problems, shares
-right with Wilson's 95 % intervals, pooled over the seeds. A star marks who is on the frontier: nobody is right at
-least as often with a shorter critical path (in the column of that), or with fewer decoded tokens; who is never right
-is not on it. A judge that is `exact` has been told what is right (best-of-N is then pass@N): such rows bound the
-others and do not compete with them. `lines` are the lines of the method's page; `miniapr methods NAME` says what it
-does, [methods.md](methods.md) what each word means. Between methods compare `passes`, not `ms`: most were timed on a
-machine that had much else to do. Problems are drawn anew for each seed, so some come twice: of the ranges of
+Every method on the same held-out problems, with the same model, dice and budget: means over the problems, shares right
+with Wilson's 95 % intervals, pooled over the seeds. A star marks who is on the frontier: nobody is right at least as
+often with a shorter critical path (in the column of that), or with fewer decoded tokens; who is never right is not on
+it. A judge that is `exact` has been told what is right (best-of-N is then pass@N): such rows bound the others and do
+not compete with them. `saved` is what `a client sends` less `prefilled`: tokens that a client of a text-only server
+would have had computed again for every decoding, and that here were not, since branches share what they see (forks,
+joins by stitching) and keep it when they go on. `reused` counts a prefix for every child that was forked, also for one
+that never writes: of those a search makes many. `lines` are the lines of the method's page; `miniapr methods NAME` says
+what it does, [methods.md](methods.md) what each word means. Between methods compare `passes`, not `ms`: most were timed
+on a machine that had much else to do. Problems are drawn anew for each seed, so some come twice: of the ranges of
 `organizer` there are 160 in all.
 """
 
@@ -103,43 +107,25 @@ def page(found: Mapping[str, Any]) -> str:
         parts += [f"## {name}", f"{few} problems a method, seeds {seeds}, temperature {group['temperature']:g}."]
         picture = picture_of(name)
         parts.append(f"![{name}: share right against both costs](images/{picture.name})")
-        parts.append(_table(group["rows"]).markdown())
+        parts.append(_table(group["rows"], standing(group["rows"])).markdown())
         played = {row.partition(":")[0] for row in group["rows"]}
-        if left := [method for method in group["left_out"] if method not in played]:
-            parts.append(f"Not played, since the model has no role for them: {', '.join(left)}.")
+        left = {method: why for method, why in group["left_out"].items() if method not in played}
+        if told := [f"{', '.join(methods)} ({why})" for why, methods in reasons(left).items()]:
+            parts.append(f"Not played: {'; '.join(told)}.")
         parts.append(f"Put together {group['date']} UTC at commit {group['commit']}, {group['cpu']}, one thread.")
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def _table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    cells = []
-    for name, row in rows.items():
-        low, high = wilson(row["right"], row["problems"])
-        share = f"{100 * row['right'] / row['problems']:.0f}"
-        line = [f"`{name}`", row["judge"], share, f"{100 * low:.0f}-{100 * high:.0f}"]
-        for cost in COSTS:
-            amount = row[cost] * (1000 if cost == "seconds" else 1)
-            star = " *" if cost in ("critical", "decoded") and _best(name, rows, cost) else ""
-            line.append(f"{amount:,.0f}{star}")
-        cells.append([*line, str(row["lines"])])
-    return Table("", "", ["method", "judge", "right, %", "95 %", *COSTS.values(), "lines"], cells)
-
-
-def _best(name: str, rows: Mapping[str, Mapping[str, Any]], cost: str) -> bool:
-    """Whether it is ever right, and nobody who was told as little of what is right beats it in one of the two and
-    equals it in the other."""
-    mine = rows[name]
-    if not mine["right"]:
-        return False
-    rivals = [
-        row for row in rows.values() if row is not mine and (row["judge"] == "exact") == (mine["judge"] == "exact")
-    ]
-    return not any(
-        row["right"] >= mine["right"]
-        and row[cost] <= mine[cost]
-        and (row["right"], row[cost]) != (mine["right"], mine[cost])
-        for row in rivals
-    )
+def _table(rows: Mapping[str, Mapping[str, Any]], standing: Sequence[Pooled]) -> Table:
+    cells, best = [], {cost: frontier(standing, cost) for cost in FRONTIERS}
+    for row in standing:
+        low, high = row.interval
+        line = [f"`{row.name}`", row.judge, f"{100 * row.accuracy:.0f}", f"{100 * low:.0f}-{100 * high:.0f}"]
+        for cost in COLUMNS:
+            star = " *" * (row.name in best.get(cost, ()))
+            line.append(f"{row.costs[cost] * (1000 if cost == 'seconds' else 1):,.0f}{star}")
+        cells.append([*line, str(rows[row.name]["lines"])])
+    return Table("", "", ["method", "judge", "right, %", "95 %", *COLUMNS.values(), "lines"], cells)
 
 
 def _lines(name: str) -> int:
@@ -148,12 +134,27 @@ def _lines(name: str) -> int:
 
 
 class Pooled(NamedTuple):
-    """What the picture needs of a row."""
+    """What the table and the picture need of a row."""
 
     name: str
+    judge: str
     accuracy: float
     interval: tuple[float, float]
     costs: Mapping[str, float]
+
+
+def standing(rows: Mapping[str, Mapping[str, Any]]) -> list[Pooled]:
+    """Of the figures that are kept. What was saved is made of them: the mean of a difference is that of the means."""
+    return [
+        Pooled(
+            name,
+            row["judge"],
+            row["right"] / row["problems"],
+            wilson(row["right"], row["problems"]),
+            {cost: row[cost] for cost in COSTS} | {"saved": row["resent"] - row["prefilled"]},
+        )
+        for name, row in rows.items()
+    ]
 
 
 def picture_of(name: str) -> Path:
@@ -162,11 +163,7 @@ def picture_of(name: str) -> Path:
 
 def draw(found: Mapping[str, Any]) -> None:
     for name, group in found["races"].items():
-        rows = [
-            Pooled(method, row["right"] / row["problems"], wilson(row["right"], row["problems"]), row)
-            for method, row in group["rows"].items()
-        ]
-        plot(rows, picture_of(name), name)  # type: ignore[arg-type]
+        plot(standing(group["rows"]), picture_of(name), name)
 
 
 def write() -> Path:

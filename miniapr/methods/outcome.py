@@ -36,8 +36,16 @@ class Costs:
     critical         of these, the longest chain of tokens that had to wait for one another
     prefilled        tokens computed other than just sampled
     recomputed       of those, tokens whose keys and values had existed before
-    reused           tokens whose keys and values were taken over as they are
-    resent           tokens that a client of a text-only server would have sent: the whole text, for every decoding
+    reused           tokens whose keys and values were taken over as they are: at a fork the prefix, once for each
+                     child, at a join, and from the prefix cache. A child that never writes counts as well, so a
+                     search that forks one for each proposed step and drops many has more of it than ``resent``
+    resent           tokens that a client of a text-only server would have sent: the whole text, for every decoding. Of
+                     a weave too few: to see each other's words as they are written, clients would send them one by one
+    saved            ``resent`` less ``prefilled``: what such a server without a prefix cache would have computed more
+                     than was computed here, since branches share what they see (forks, joins that recompute nothing)
+                     and keep it when they go on after a stop. Questions to the model (values, votes) count like all
+                     else: put once, forked for each answer. Below 0 where more was computed than anybody would have
+                     sent: a prompt without an answer, what was computed again when the pool was full
     largest_context  tokens that one token had before it, at most
     most_blocks      of the pool in use at the same time
     passes, seconds  forward passes, and the time in them
@@ -49,10 +57,14 @@ class Costs:
     recomputed: int = 0
     reused: int = 0
     resent: int = 0
+    saved: int = field(init=False)
     largest_context: int = 0
     most_blocks: int = 0
     passes: int = 0
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "saved", self.resent - self.prefilled)
 
 
 @dataclass(frozen=True)

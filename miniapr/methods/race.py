@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol
 
 from .budget import Budget
 from .method import Method
@@ -28,6 +29,25 @@ def entry(words: str, known: Mapping[str, Method]) -> Entry:
     """From ``name`` or ``name:option=value,option=value``. Raises ValueError for what there is not."""
     name, options = read_options(words, {name: method.options for name, method in known.items()}, "method")
     return Entry(words, known[name], options)
+
+
+class Standing(Protocol):
+    """What the table and the picture of a race show of a method. ``costs``: means by the names of ``Costs``."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def judge(self) -> str: ...
+
+    @property
+    def accuracy(self) -> float: ...
+
+    @property
+    def interval(self) -> tuple[float, float]: ...
+
+    @property
+    def costs(self) -> Mapping[str, float]: ...
 
 
 @dataclass
@@ -105,9 +125,14 @@ def race(
             assert outcome is not None
             row.outcomes.append(outcome)
             row.judge, row.right = outcome.judge, row.right + player.check(problem, outcome.answer)
-            if hasattr(engine, "kv"):
-                engine.kv.flush()  # the next one shall not find this one's prompt
+            _forget(engine)
             yield row
+
+
+def _forget(engine: Runs) -> None:
+    """The next one shall not find this one's prompt."""
+    if hasattr(engine, "kv"):
+        engine.kv.flush()
 
 
 def seeded(player: Player, seed: int, number: int) -> Player:
@@ -115,13 +140,65 @@ def seeded(player: Player, seed: int, number: int) -> Player:
     return player.seeded(seed * 1_000_003 + number)
 
 
-def frontier(rows: Sequence[Row], cost: str) -> set[str]:
-    """Names of those that no other row beats: at least as right for at most the cost, and better in one of them. Who is
-    never right is none of them, however cheap."""
+def widest(
+    engine: Runs,
+    method: Method,
+    player: Player,
+    problems: Sequence[Any],
+    budget: Budget,
+    stop: Callable[[], bool] = lambda: False,
+) -> int | None:
+    """The largest ``width`` at which a method's branches come to their end within the budget's tokens, on each of some
+    problems that are not raced: by bisection up to the limit on width, so that not even this takes more than a budget a
+    try. At least 1, whether it fits or not. None: ``stop`` said so."""
 
-    def beaten(row: Row) -> bool:
+    def fits(width: int) -> bool:
+        for number, problem in enumerate(problems):
+            outcome = play(engine, method(problem, seeded(player, -1, number), budget, width=width), budget, stop)
+            _forget(engine)
+            if outcome is None or (outcome.spent and outcome.costs.decoded >= budget.tokens):
+                return False
+        return True
+
+    low, high = 1, budget.width
+    while low < high and not stop():
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return None if stop() else low
+
+
+def counted(rows: Sequence[Row]) -> str:
+    """How many problems the rows have; "1 to 2 problems" where a race was stopped before all had the last one."""
+    counts = [row.problems for row in rows] or [0]
+    few, many = min(counts), max(counts)
+    return f"{few} to {many} problems" if few < many else f"{many} problem{'s' * (many != 1)}"
+
+
+def reasons(left_out: Mapping[str, str]) -> dict[str, list[str]]:
+    """Methods by why they are not in a race, in a few words: of each error what comes before its semicolon, and without
+    the model's name, which is said once for the whole race."""
+    found: dict[str, list[str]] = {}
+    for name, error in left_out.items():
+        found.setdefault(re.sub(r"^the model \S+", "the model", error.partition(";")[0]), []).append(name)
+    return found
+
+
+FRONTIERS = ("critical", "decoded")  # costs that have one: what one waits for, and what is computed
+
+
+def frontier(rows: Sequence[Standing], cost: str) -> set[str]:
+    """Names of those that no rival beats: at least as right for at most the cost, and better in one of them. Rivals
+    were told equally much: who is judged by ``exact`` knew what is right, and competes with its like alone. Who is
+    never right is on no frontier, however cheap."""
+
+    def beaten(row: Standing) -> bool:
         mine = row.costs[cost], -row.accuracy
-        others = ((other.costs[cost], -other.accuracy) for other in rows if other is not row)
-        return any(theirs[0] <= mine[0] and theirs[1] <= mine[1] and theirs != mine for theirs in others)
+        rivals = [(other.costs[cost], -other.accuracy) for other in rows if told(other) == told(row)]
+        return any(theirs[0] <= mine[0] and theirs[1] <= mine[1] and theirs != mine for theirs in rivals)
 
     return {row.name for row in rows if row.accuracy > 0 and not beaten(row)}
+
+
+def told(row: Standing) -> bool:
+    """Whether the one who chose the answer had been told what is right."""
+    return row.judge == "exact"

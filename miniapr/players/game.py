@@ -39,6 +39,7 @@ class Game:
     verdict what the verifier says of an answer, in words; None: there is none
     outside what a problem has that the model was not trained for, in a sentence; None: nothing
     targets whether a problem has a target beside its numbers
+    levels  upper ones of a problem that may be forked, where the task has such; None: it has none
     task    by which name it was chosen; "" for questions that people ask
     """
 
@@ -49,6 +50,7 @@ class Game:
     verdict: Callable[[Any, str | None], str] | None = None
     outside: Callable[[Any], str | None] = lambda problem: None
     targets: bool = True
+    levels: int | None = None
     task: str = ""
     serial: Callable[[Any], int | None] = lambda problem: None
     gloss: Callable[[Any, str], Gloss | None] = lambda problem, text: None

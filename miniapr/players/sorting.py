@@ -72,6 +72,7 @@ def sorting_by_halves(bundle: Bundle, temperature: float = 1.0, levels: int = 3)
         lambda problem, answer: task.verify(answer, problem).reason,
         outside,
         targets=False,
+        levels=levels,
     )
 
 

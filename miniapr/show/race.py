@@ -6,40 +6,29 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from ..engine.engine import Engine
 from ..interrupt import INTERRUPTED, Interrupt
 from ..methods.budget import Budget
 from ..methods.play import play
 from ..methods.player import Player
-from ..methods.race import Entry, Row, entry, race, seeded
+from ..methods.race import FRONTIERS, Entry, Row, counted, entry, frontier, race, reasons, seeded, widest
 from ..methods.table import BASELINES
 from ..model.bundle import Bundle
 from ..players import Game, game_of
 from ..stepper.trace import Trace
 from .command import PLOTS, check_outputs, set_threads
+from .race_table import show
 from .setting import add_common, given, known_methods, task_of, with_model, with_width
-from .text import console
 
-# Two tables, each as narrow as a terminal: what came of it, and what the engine saw.
-RESULT = {"decoded": "decoded", "critical": "critical", "passes": "passes", "seconds": "ms"}
-ENGINE = {
-    "largest_context": "context",
-    "prefilled": "prefilled",
-    "recomputed": "again",
-    "reused": "reused",
-    "resent": "a client sends",
-    "most_blocks": "blocks",
-}
+PILOT = 4  # problems beside the race, on which it is found how wide a baseline may be
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +62,10 @@ def run(args: argparse.Namespace) -> int:
     engine = Engine(ready.bundle.model, ready.bundle.tokenizer, num_blocks=args.blocks, record=False)
     rows: dict[str, Row] = {}
     with Interrupt() as interrupt, _progress() as progress:
-        task = progress.add_task("", total=len(ready.problems) * len(ready.entries))
+        task = progress.add_task("how wide the baselines may be", total=None)
+        ready = _widened(engine, ready, interrupt)
+        runs = len(ready.problems) * len(ready.entries)
+        progress.update(task, total=runs)
         for row in race(engine, ready.entries, ready.game.player, ready.problems, args.seed, ready.budget):
             rows[row.name] = row
             progress.update(task, advance=1, description=row.name)
@@ -82,23 +74,33 @@ def run(args: argparse.Namespace) -> int:
             if interrupt():
                 break
     ordered = [rows[one.name] for one in ready.entries if one.name in rows]
+    said = _said(args, ordered, ready, runs)
     _write(args, ordered, ready)
     if args.html and ordered:
-        _page(args, ordered, _recorded(args, ready), ready.bundle.name)
-    show(ordered, ready.left_out, args)
+        _page(args, ordered, _recorded(args, ready), ready, said)
+    show(ordered, ready.title, said)
     return INTERRUPTED if interrupt.requested else 0
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """All that a race needs. ``left_out``: methods that the model does not play, and why."""
+    """All that a race needs. ``pilot``: problems that are not raced. ``left_out``: methods that are not played, and
+    why. ``width``: of the widest baselines, as far as it is known."""
 
     bundle: Bundle
     game: Game
     budget: Budget
     problems: Sequence[Any]
     entries: Sequence[Entry]
+    pilot: Sequence[Any]
     left_out: dict[str, str]
+    width: int | None = None
+
+    @property
+    def title(self) -> str:
+        levels = self.game.levels
+        within = f" in {levels} level{'s' * (levels != 1)}" if levels is not None else ""
+        return f"{self.game.task}{within} by {self.game.player.name}"
 
 
 def _prepare(args: argparse.Namespace, bundle: Bundle) -> _Ready:
@@ -109,10 +111,28 @@ def _prepare(args: argparse.Namespace, bundle: Bundle) -> _Ready:
     if args.numbers is None and args.target is None:
         dice = random.Random(args.seed)
         problems = [game.draw(dice, args.count) for _ in range(args.problems)]
+        dice = random.Random("pilot")  # whatever the seed is, so that races of other seeds have the same rows
+        pilot = [game.draw(dice, args.count) for _ in range(PILOT)]
     else:
-        problems = [given(args, game)] * args.problems
+        problems, pilot = [given(args, game)] * args.problems, [given(args, game)] * PILOT
     entries, left_out = _entries(args, problems[0], game.player, budget)
-    return _Ready(bundle, game, budget, problems, entries, left_out)
+    return _Ready(bundle, game, budget, problems, entries, pilot, left_out)
+
+
+def _widened(engine: Engine, ready: _Ready, stop: Callable[[], bool]) -> _Ready:
+    """With each baseline that has a width once more, as wide as the budget allows; it may be so already."""
+    baselines = ready.entries[: len(BASELINES)]
+    wide = [one for one in baselines if "width" in one.method.options]
+    width = widest(engine, wide[0].method, ready.game.player, ready.pilot, ready.budget, stop)
+    if width is None:
+        return ready
+    more = [
+        Entry(f"{one.name}:width={width}", one.method, {"width": width})
+        for one in wide
+        if (one.method.options | dict(one.options))["width"] != width
+    ]
+    entries = {one.name: one for one in (*baselines, *more, *ready.entries)}  # each once, if somebody asked for it too
+    return replace(ready, entries=list(entries.values()), width=width)
 
 
 def _recorded(args: argparse.Namespace, ready: _Ready) -> dict[str, Trace]:
@@ -126,26 +146,29 @@ def _recorded(args: argparse.Namespace, ready: _Ready) -> dict[str, Trace]:
     return traces
 
 
-def _page(args: argparse.Namespace, rows: Sequence[Row], traces: dict[str, Trace], model: str) -> None:
+def _page(
+    args: argparse.Namespace, rows: Sequence[Row], traces: dict[str, Trace], ready: _Ready, said: Sequence[str]
+) -> None:
     from .race_page import page
 
-    note = f"{rows[0].problems} problems, at most {args.budget} tokens each in all branches; costs are means. "
-    note += "Below: the first problem."
-    args.html.write_text(page(rows, traces, f"miniapr race: {model}", note), encoding="utf-8")
+    note = " ".join([*said, "Below: the first problem."])
+    args.html.write_text(page(rows, traces, f"miniapr race: {ready.title}", note), encoding="utf-8")
     print(f"wrote {args.html}", file=sys.stderr)
 
 
 def _entries(
     args: argparse.Namespace, problem: Any, player: Player, budget: Budget
 ) -> tuple[list[Entry], dict[str, str]]:
-    """The baselines and what was asked for, each once; what was not asked for and cannot be played is left out."""
+    """The baselines and what was asked for, each once; what was not asked for and cannot be played is left out. Raises
+    ValueError for a baseline that cannot be: without it the others are measured against nothing."""
     known, entries, left_out = known_methods(args.file), list[Entry](), dict[str, str]()
-    for words in dict.fromkeys((*BASELINES, *(args.methods or known))):
+    asked = (*BASELINES, *(args.methods or ()))
+    for words in dict.fromkeys((*asked, *(() if args.methods else known))):
         one = with_width(entry(words, known), args.width)
         try:
             one.method(problem, player, budget, **one.options).close()
         except ValueError as error:
-            if args.methods and words in args.methods:
+            if words in asked:
                 raise
             left_out[words] = str(error)
         else:
@@ -159,19 +182,21 @@ def _progress() -> Progress:
 
 
 def _write(args: argparse.Namespace, rows: Sequence[Row], ready: _Ready) -> None:
-    model = ready.bundle.name
     if args.json:
+        best = {cost: frontier(rows, cost) for cost in FRONTIERS}
         told: dict[str, Any] = {
-            "model": model,
+            "model": ready.bundle.name,
             "task": ready.game.task,
             "budget": {"tokens": args.budget, "critical": args.critical},
             "problems": args.problems,
             "count": args.count,
-            "levels": args.levels if ready.game.task == "sorting" else None,
+            "levels": ready.game.levels,
             "width": args.width,
             "seed": args.seed,
             "temperature": args.temperature,
-            "rows": [row.as_dict() for row in rows],
+            "rows": [
+                row.as_dict() | {"frontier": [cost for cost in FRONTIERS if row.name in best[cost]]} for row in rows
+            ],
             "left_out": ready.left_out,
         }
         args.json.write_text(json.dumps(told, indent=2) + "\n")
@@ -179,32 +204,24 @@ def _write(args: argparse.Namespace, rows: Sequence[Row], ready: _Ready) -> None
     if args.plot and rows:
         from .race_plot import plot
 
-        plot(rows, args.plot, f"{model}, {args.budget} tokens a problem, {rows[0].problems} problems")
+        plot(rows, args.plot, f"{ready.title}, {args.budget} tokens a problem, {counted(rows)}")
         print(f"wrote {args.plot}", file=sys.stderr)
 
 
-def show(rows: Sequence[Row], left_out: dict[str, str], args: argparse.Namespace, out: Console | None = None) -> None:
-    """A row a method; costs are means over its problems."""
-    out = out or console()
-    result, engine = _table("right", "95 %", *RESULT.values(), "judge"), _table(*ENGINE.values())
-    for row in rows:
-        low, high = row.interval
-        costs = row.costs | {"seconds": 1000 * row.costs["seconds"]}
-        share = f"{100 * row.accuracy:.0f} %", f"{100 * low:.0f}-{100 * high:.0f}"
-        result.add_row(row.name, *share, *(f"{costs[name]:.0f}" for name in RESULT), row.judge)
-        engine.add_row(row.name, *(f"{costs[name]:.0f}" for name in ENGINE))
-    out.print(result)
-    out.print()
-    out.print(engine)
-    done = rows[0].problems if rows else 0
-    out.print(Text(f"\n{done} problems, at most {args.budget} tokens each in all branches; costs are means.", "dim"))
-    if left_out:
-        out.print(Text(f"Left out, since the model has no role for them: {', '.join(left_out)}.", "dim"))
-
-
-def _table(*titles: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("method", style="bold", overflow="fold")
-    for title in titles:
-        table.add_column(title, justify="right", no_wrap=True)
-    return table
+def _said(args: argparse.Namespace, rows: Sequence[Row], ready: _Ready, runs: int) -> list[str]:
+    """What is to be known of the table, in sentences."""
+    done = sum(row.problems for row in rows)
+    said = [f"{counted(rows)}, at most {args.budget} tokens each in all branches; costs are means."]
+    if done < runs:
+        said.append(f"Stopped after {done} of {runs} runs.")
+    said.append("* on the frontier: nobody is right as often for less; rows judged exact compete with each other only.")
+    if ready.width is not None:
+        found = f"In {PILOT} plays beside the race the budget brought"
+        limit = ", the limit on width," * (ready.width == ready.budget.width)
+        said.append(
+            f"{found} {ready.width} tries{limit} to their end."
+            if ready.width > 1
+            else f"{found} no two tries to their end."
+        )
+    said += [f"Left out: {', '.join(names)}: {why}." for why, names in reasons(ready.left_out).items()]
+    return said

@@ -7,7 +7,7 @@ import html
 import io
 from collections.abc import Mapping, Sequence
 
-from ..methods.race import Row
+from ..methods.race import FRONTIERS, Row, frontier
 from ..stepper.engine import for_runs
 from ..stepper.page import document
 from ..stepper.trace import Trace
@@ -21,6 +21,7 @@ COSTS = {
     "recomputed": "again",
     "reused": "reused",
     "resent": "a client sends",
+    "saved": "saved",
     "most_blocks": "blocks",
     "passes": "passes",
 }
@@ -30,7 +31,8 @@ def page(rows: Sequence[Row], traces: Mapping[str, Trace], title: str, note: str
     """``rows``: at least one. ``traces``: by the names of the methods; they are read from a list on the page."""
     titles = ["method", "right", "95 %", "judge", *COSTS.values(), "ms"]
     head = "".join(f"<th scope=col>{title}</th>" for title in titles)
-    body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows)
+    best = {cost: frontier(rows, cost) for cost in FRONTIERS}
+    body = "".join(f"<tr>{_cells(row, [cost for cost in best if row.name in best[cost]])}</tr>" for row in rows)
     picture = io.BytesIO()
     plot(rows, picture, title)
     source = "data:image/svg+xml;base64," + base64.b64encode(picture.getvalue()).decode("ascii")
@@ -41,11 +43,12 @@ def page(rows: Sequence[Row], traces: Mapping[str, Trace], title: str, note: str
     return document(title, data, before, engine=for_runs(run for trace in traces.values() for run in trace.runs))
 
 
-def _cells(row: Row) -> str:
+def _cells(row: Row, stars: Sequence[str]) -> str:
+    """``stars``: costs on whose frontier it is."""
     low, high = row.interval
     costs = row.costs
     cells = [f"{100 * row.accuracy:.0f} %", f"{100 * low:.0f} to {100 * high:.0f}", row.judge]
-    cells += [f"{costs[name]:,.0f}" for name in COSTS]
+    cells += [f"{costs[name]:,.0f}{' *' * (name in stars)}" for name in COSTS]
     cells.append(f"{1000 * costs['seconds']:,.0f}")
     name = f"<th scope=row>{html.escape(row.name)}</th>"
     return name + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
