@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Join, Share, Start, Weave
+from ..engine.cost import NoRoom
+from ..engine.operations import All, Share, Start, Weave
 from ..engine.request import Program
 from ..kv.weave import POSITIONS
 from .budget import Budget, Spend, Wait
 from .judges import vote
 from .method import ENGINE, method
-from .moves import append, fork
+from .moves import append, fork, join
 from .outcome import Candidate, Outcome
 from .player import Player, Role, State
 
@@ -29,7 +30,7 @@ def woven(root: Branch, seeds: Sequence[Sequence[int]], positions: str, slot: in
         return []
     try:
         return (yield Weave(branches, positions, slot))
-    except ValueError:  # the last slot lies behind the context
+    except NoRoom:  # the last slot lies behind the context
         return []
 
 
@@ -109,9 +110,7 @@ def hogwild(
     if team.done:
         return Outcome(team.done[0].answer, tuple(team.done))
     yield Wait(workers, workers)  # the last words are said when all have been heard
-    try:
-        yield Join(root, workers[:1], "select", then=player["finish"].ask(problem))
-    except ValueError:  # the context is full
+    if not (yield from join(root, workers[:1], "select", player["finish"].ask(problem))):
         return Outcome(None, spent=True)
     (done,) = yield Spend([root], player["finish"], budget)
     answer = player["finish"].read(problem, done.text)
