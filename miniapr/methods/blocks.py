@@ -24,9 +24,10 @@ from .grammar import read_plan
 from .judges import best
 from .method import SERVER, TRAINED, method
 from .moves import append, fork, join
+from .options import WHOLE
 from .player import Player, Role
 
-MODEL = {"sees": "all before"}
+MODEL = {"sees": "all before", "words": {"join": WHOLE}}
 PLANS = {**MODEL, "forks": "model: plan", "needs": ("adaptive", "control")}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..engine.operations import Fork, Start
 from ..engine.request import Program
+from ..remote.lacks import KEYS
 from .budget import Budget, Spend
 from .method import ENGINE, method
 from .moves import fork, join
@@ -25,6 +26,7 @@ SILENT = "the model has no voices of its own for {} paths: it ran without"
     joins="stitch",
     needs=("path", "summary"),
     where=ENGINE,
+    engine=(KEYS,),
     paper="Wen et al. 2025, arXiv 2509.04475",
 )
 def parathinker(problem: Any, player: Player, budget: Budget, width: int = 4, reserve: int = 64) -> Program:

@@ -16,6 +16,7 @@ from . import moves
 from .budget import Budget, Spend, Wait
 from .judging import ask
 from .method import ENGINE, method
+from .options import WHOLE
 from .outcome import Candidate, Outcome
 from .player import Player
 
@@ -66,6 +67,7 @@ def skeleton_of_thought(problem: Any, player: Player, budget: Budget, width: int
     joins="stitch",
     needs=("skeleton", "expand", "conclude"),
     where=ENGINE,
+    words={"join": WHOLE},
 )
 def skeleton_joined(problem: Any, player: Player, budget: Budget, width: int = 10, join: str = "stitch") -> Program:
     """Ours: the points are branches of the outline, which prefills nothing again, and a conclusion reads them all.

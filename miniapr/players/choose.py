@@ -18,6 +18,13 @@ TASKS = ("countdown", "sorting")
 def game_of(bundle: Bundle, temperature: float = 1.0, task: str | None = None, levels: int = 3) -> Game:
     """By what the model says of itself: the first task that it was trained for, unless one is named. ``levels``: see
     sorting. Raises ValueError for a model without a known player, or one that was not trained for the task."""
+    game = _game_of(bundle, temperature, task, levels)
+    config = getattr(bundle.model, "config", None)
+    context = config.max_position_embeddings if config else None
+    return replace(game, player=replace(game.player, context=context))
+
+
+def _game_of(bundle: Bundle, temperature: float, task: str | None, levels: int) -> Game:
     games = _games(bundle, temperature, levels)
     if not games and bundle.tokenizer.template is not None and task is None:
         return talking(bundle, temperature)
