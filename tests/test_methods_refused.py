@@ -15,11 +15,12 @@ from miniapr.engine.request import Program
 from miniapr.methods import moves
 from miniapr.methods.blocks import multiverse
 from miniapr.methods.budget import Budget, Spend
-from miniapr.methods.method import Method, method
+from miniapr.methods.method import KEYS, SERVER, Method, method
 from miniapr.methods.options import DEMANDS, WHOLE
 from miniapr.methods.outcome import Outcome
 from miniapr.methods.player import Player
 from miniapr.methods.table import METHODS
+from miniapr.remote.lacks import ALWAYS, CONTROL
 
 READER = cycle("a")  # a model that says the same whatever it reads
 JOINED = [name for name, one in METHODS.items() if "join" in one.options]
@@ -145,6 +146,20 @@ def test_words_that_a_method_lists_are_those_that_it_takes() -> None:
                 one("p", player, Budget(100), **{option: word}).close()
             assert option in refused(one.name, **{option: "taste"})
     assert not engine.events
+
+
+def test_where_a_method_runs_is_what_it_demands() -> None:
+    for one in METHODS.values():
+        assert (one.where == SERVER) == (not one.demands({}) & ALWAYS), one.name
+        for join in DEMANDS["join"] if "join" in one.options else ():
+            assert (KEYS in one.demands({"join": join})) == join.startswith("stitch")
+    METHODS["multiverse"].check_engine(ALWAYS, {"join": "reprefill"})
+    with pytest.raises(ValueError, match=r"multiverse needs keys and values .*; it can do with join=reprefill"):
+        METHODS["multiverse"].check_engine(ALWAYS, {})
+    with pytest.raises(ValueError, match=r"log-probabilities .*; it can do with judge=exact or judge=value"):
+        METHODS["best-of-n"].check_engine(ALWAYS, {"judge": "confidence"})
+    with pytest.raises(ValueError, match="apr follows control tokens"):
+        METHODS["apr"].check_engine([CONTROL], {})
 
 
 @pytest.mark.parametrize("name", METHODS)

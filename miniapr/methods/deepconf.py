@@ -10,10 +10,9 @@ from typing import Any
 
 from ..engine.branch import Branch
 from ..engine.request import Program
-from ..remote.lacks import LOGPROBS
 from .budget import Budget, Spend, Wait
 from .judges import MEASURES, confidences, percentile, trace_confidence, vote
-from .method import ENGINE, method
+from .method import ENGINE, LOGPROBS, method
 from .outcome import Outcome
 from .player import Player
 from .self_consistency import tries

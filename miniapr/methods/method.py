@@ -20,11 +20,13 @@ from typing import Any
 
 from ..engine.branch import Branch, Tree
 from ..engine.request import Operation, Program
-from ..remote.lacks import CONTROL, LACKS
+from ..remote.lacks import CONTROL, KEYS, LACKS, LOGPROBS
 from .budget import Budget
 from .options import DEMANDS, RESERVE, WIDTHS, check_number, check_word, options_of
 from .outcome import Outcome
 from .player import LacksRole, Player
+
+__all__ = ["ENGINE", "KEYS", "LOGPROBS", "SERVER", "TRAINED", "Method", "method", "methods_of"]
 
 SERVER, ENGINE, TRAINED = "any server", "engine", "trained model"
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from ..engine.operations import Fork, Start
 from ..engine.request import Program
-from ..remote.lacks import KEYS
 from .budget import Budget, Spend
-from .method import ENGINE, method
+from .method import ENGINE, KEYS, method
 from .moves import fork, join
 from .outcome import Candidate, Outcome
 from .player import Player

@@ -12,10 +12,9 @@ from ..engine.cost import NoRoom
 from ..engine.operations import All, Share, Start, Weave
 from ..engine.request import Program
 from ..kv.weave import POSITIONS
-from ..remote.lacks import KEYS
 from .budget import Budget, Spend, Wait
 from .judges import vote
-from .method import ENGINE, method
+from .method import ENGINE, KEYS, method
 from .moves import append, fork, join
 from .outcome import Candidate, Outcome
 from .player import Player, Role, State
@@ -87,7 +86,7 @@ def _check_slots(prompt: int, begun: int, width: int, thoughts: int, context: in
     forks="once",
     sees="each other",
     positions="as one text",
-    joins="first is done",
+    joins="first done",
     needs=("teammate", "nudge", "finish"),
     where=ENGINE,
     engine=(KEYS,),

@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def think(args: argparse.Namespace) -> int:
     """Run it, show it, write it. Returns the exit code."""
     with Interrupt() as interrupt:
-        chosen = with_width(entry(args.method, known_methods(args.file)), args.width)
+        chosen = entry(args.method, known_methods(args.file))
+        _check_width(chosen, args.width)
+        chosen = with_width(chosen, args.width)
         budget = Budget(args.budget, args.critical)
         check_outputs(args.trace, args.html)
         _only_here(args)
@@ -79,6 +81,16 @@ def think(args: argparse.Namespace) -> int:
     else:
         show(chosen, game, problem, outcome, untold=untold)
     return 0
+
+
+def _check_width(chosen: Entry, width: int | None) -> None:
+    """Raises ValueError for a --width that the method has no use for."""
+    if width is not None and "width" not in chosen.method.options:
+        there = ", ".join(chosen.method.options)
+        instead = f"its options are {there}" if there else "it has no options"
+        raise ValueError(f"{chosen.name} has no width to be set by --width {width}; {instead}")
+    if width is not None and chosen.options.get("width", width) != width:
+        raise ValueError(f"{chosen.name} says one width and --width {width} another")
 
 
 def _only_here(args: argparse.Namespace) -> None:
@@ -141,7 +153,8 @@ def show(
     if outcome.note:
         out.print(Text(f"{outcome.note[0].upper()}{outcome.note[1:]}.", "yellow"))
     if outcome.spent:
-        out.print(Text("The budget was spent: this is the best so far.", "yellow"))
+        so_far = "this is the best so far" if outcome.answer else "there was no answer yet"
+        out.print(Text(f"The budget was spent: {so_far}.", "yellow"))
     out.print(_costs(outcome.costs, untold))
 
 
