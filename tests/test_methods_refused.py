@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from test_methods_forking import WORDS
 from test_methods_hostile import cycle, of_all_roles
 
 from miniapr.engine.joins import stitch
@@ -78,6 +79,17 @@ def test_only_what_has_no_room_is_gone_on_without(rule: Any) -> None:
 )
 def test_no_fork_is_wider_than_the_budget(name: str, options: dict[str, Any], named: str) -> None:
     assert named in refused(name, **options) and "limit on width is 64" in refused(name, **options)
+
+
+@pytest.mark.parametrize("name", ["tree-of-thoughts", "tree-of-thoughts-dfs"])
+@pytest.mark.parametrize("evaluate", ["value", "vote"])
+def test_answers_that_nobody_asked_for_give_way_to_the_width(name: str, evaluate: str) -> None:
+    """By themselves they ask three or five times."""
+    engine, player = of_all_roles(cycle("a", "b", WORDS["eos"]))
+    options = {"width": 2} if "width" in METHODS[name].options else {}
+    options |= {"children": 1, "generate": "sample", "evaluate": evaluate}
+    engine.play(METHODS[name], player, Budget(200, width=2), "p", **options)
+    assert {len(event.data["children"]) for event in engine.events if event.kind == "forked"} == {1, 2}
 
 
 def test_a_fork_that_is_too_wide_is_no_lack_of_room() -> None:
