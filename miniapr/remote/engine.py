@@ -22,14 +22,12 @@ from .answers import Chunk, ServerError, Usage
 from .calls import Calls
 from .client import Call, Server
 from .joins import TextBranching
-from .lacks import ALWAYS, CONTROL
+from .lacks import ALWAYS, CONTROL, OF_USAGE, UNTOLD
 from .no_keys import UNKNOWN, NoKeys, no_copy, text_config
 from .speech import Speech
 from .vocabulary import TextPieces
 
 PATIENCE = 0.2  # seconds that a step waits: then its caller can look whether it is still wanted
-UNTOLD = frozenset(("recomputed", "most_blocks", "seconds"))
-OF_USAGE = frozenset(("prefilled", "reused", "passes"))
 LINGER = 5.0  # seconds that a server has to say what a completion cost that is not wanted any more
 
 
@@ -81,7 +79,7 @@ class RemoteEngine:
 
     @property
     def untold(self) -> frozenset[str]:
-        """Costs that are not known here, by their names in ``Costs``; where the server tells no usage, more of them."""
+        """Costs that are not known, by their names in ``Costs``; where the server tells no usage, more of them."""
         return UNTOLD | (frozenset() if self.usages else OF_USAGE)
 
     @property

@@ -12,3 +12,7 @@ LACKS = {
     "seen",
 }
 ALWAYS = frozenset((KEYS, LOGPROBS))  # control tokens are seen where a server speaks in token ids
+
+# Costs that no server tells, and those that it may tell as usage.
+UNTOLD = frozenset(("recomputed", "most_blocks", "seconds"))
+OF_USAGE = frozenset(("prefilled", "reused", "passes"))
