@@ -51,9 +51,10 @@ def parser_for(command: str | None) -> argparse.ArgumentParser:
         from .show.sides_command import add_arguments as add_sides_arguments
 
         add_sides_arguments(sides)
-    methods = commands.add_parser("methods", help="the published ways of thinking in parallel, a line each")
+    methods = commands.add_parser("methods", help="the published ways of thinking in parallel, two lines each")
     methods.add_argument("name", nargs="?", help="say all of this one")
     methods.add_argument("--json", action="store_true", help="as one JSON list")
+    methods.add_argument("--file", type=Path, metavar="FILE.py", help="methods of your own as well; it is run")
     think = commands.add_parser("think", help="one of them on one problem: its tree, its answer, what it cost")
     if command == "think":
         from .show.think import add_arguments as add_think_arguments
@@ -206,8 +207,9 @@ def _train(args: argparse.Namespace) -> int:
 
 def _methods(args: argparse.Namespace) -> int:
     from .show.methods import print_methods
+    from .show.setting import known_methods
 
-    print_methods(args.json, args.name)
+    print_methods(args.json, args.name, known_methods(args.file))
     return 0
 
 

@@ -14,9 +14,10 @@ from command_line import Run, parse
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Scripted
-from test_methods_players import nonsense  # noqa: F401
+from test_methods_players import nonsense, talker  # noqa: F401
 from test_methods_sampled import player_of, script
 
+from miniapr.cli import parser_for
 from miniapr.engine.engine import Engine
 from miniapr.methods.budget import Budget
 from miniapr.methods.method import Method
@@ -43,7 +44,14 @@ def test_methods_lists_all_with_what_they_are(run: Run) -> None:
     assert code == 0 and [row["name"] for row in rows] == list(METHODS)
     assert {"name", "needs", "join", "paper", "where", "about", "options"} <= rows[0].keys()
     code, out, _ = run("methods")
-    assert code == 0 and len(out.splitlines()) == len(METHODS) + 3  # a line each, at 80 columns
+    lines = out.splitlines()
+    assert code == 0 and len(lines) == 2 * len(METHODS) + 4  # two lines each, at 80 columns
+    assert max(map(len, lines)) <= 80 and lines[1].split() == ["published", "positions"]
+    for number, method in enumerate(METHODS.values()):
+        first, second = lines[2 * number + 2 : 2 * number + 4]
+        assert first.startswith(f"{method.name} ") and method.joins in first and method.where in first
+        assert second.startswith(f"  {method.paper.partition(',')[0] or 'ours'} ")
+        assert second.strip().endswith("-" if method.forks == "never" else method.positions)
 
 
 def test_the_documentation_has_a_row_for_every_method_and_names_its_page() -> None:
@@ -68,6 +76,9 @@ def test_methods_says_all_of_one(run: Run) -> None:
     assert "window tokens of a sliding mean" in said and "measure of a whole trace: mean, tail, bottom" in said
     code, _, err = run("methods", "telepathy")
     assert code == 2 and "there are sequential" in err and err.count("\n") == 1
+    for words in (("methods", "multivers"), ("think", "multivers:width=2")):
+        code, _, err = run(*words)
+        assert code == 2 and err.endswith("'multivers'; did you mean multiverse?\n")
 
 
 @pytest.mark.parametrize("name", PLAYED)
@@ -106,7 +117,26 @@ def test_the_tree_names_those_who_were_released_before_the_end(capsys: pytest.Ca
         (["think", "best-of-n:judge"], "is no option=value"),
         (["think", "best-of-n:height=3"], "its options are width, judge"),
         (["think", "best-of-n:width=many"], "width of best-of-n is int"),
-        (["think", "graph-of-thoughts"], "does not play"),
+        (["think", "graph-of-thoughts"], "countdown does not play merge, sort, split, which graph-of-thoughts needs; "),
+        (["think", "graph-of-thoughts"], "the model sorting does: --task sorting"),
+        (["race", "--methods", "graph-of-thoughts"], "the model sorting does: --task sorting"),
+        (["think", "apar", "--model", "countdown"], "the model organizer does: --model organizer"),
+        (["think", "graph-of-thoughts", "--model", "countdown"], "does: --model sorting --task sorting"),
+        (["think", "npr", "--task", "sorting", "--target", "4"], "a list that is sorted has no --target"),
+        (["think", "npr", "--task", "sorting", "--levels", "9"], "0 to 3 levels above 8, got 9"),
+        (["think", "npr", "--task", "sorting", "--numbers", "500", "3"], "no token '500'"),
+        (["think", "graph-of-thoughts:improve=1", "--task", "sorting"], "sorting does not play improve"),
+        (["think", "multiverse:join=foo"], "join of multiverse is one of stitch, stitch_contiguous"),
+        (["think", "deepconf-online", "--width", "60"], "width + more 76, the budget's limit on width is 64"),
+        (["think", "group-think:thoughts=100000"], "the model sees 4096"),
+        (["think", "hogwild:reserve=2000"], "keep 2000 tokens for its end, the budget has 1000"),
+        (["think", "mcts:weight=nan"], "weight of mcts must be at least 0 and finite, is nan"),
+        (["think", "sequential", "--width", "5"], "sequential has no width to be set by --width 5"),
+        (["think", "best-of-n:width=3", "--width", "5"], "says one width and --width 5 another"),
+        (["think", "sequential", "--levels", "2"], "--levels is of sorting, and countdown has none"),
+        (["think", "sequential", "--levels", "3", "--model", "countdown"], "--levels is of sorting"),
+        (["race", "--levels", "2"], "--levels is of sorting, and countdown has none"),
+        (["race", "--numbers", "3", "7", "--target", "21", "--count", "4"], "are drawn: this one is given"),
         (["think", "best-of-n", "--width", "65"], "limit on width is 64"),
         (["think", "sequential", "--budget", "-1"], "must not be negative"),
         (["think", "sequential", "--prompt", "hello"], "plays puzzles"),
@@ -128,6 +158,43 @@ def test_what_cannot_be_is_said_in_a_line_before_anything_runs(
     monkeypatch.setattr(Engine, "advance", lambda self: pytest.fail("it ran"))
     code, out, err = run(*words)
     assert (code, out) == (2, "") and said in err and err.count("\n") == 1
+
+
+def test_a_question_is_no_puzzle_and_has_no_verifier(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, _ = talker(lambda words: "so")
+    bundle = Bundle("chatty", None, engine.words, {}, {})  # type: ignore[arg-type]
+    monkeypatch.setattr("miniapr.show.setting.load", lambda name: bundle)
+    asked = "--model", "chatty", "--prompt", "Why?"
+    code, _, err = run("think", "best-of-n", *asked)
+    assert code == 2 and "chatty does not play exact, which judge=exact of best-of-n needs; " in err
+    assert err.endswith("judge=value or judge=confidence would do\n")
+    for words, said in (
+        ("--count 3", "not --count"),
+        ("--levels 2", "a question has none"),
+        ("--target 0", "--target"),
+    ):
+        code, _, err = run("think", "sequential", *asked, *words.split())
+        assert code == 2 and said in err and err.count("\n") == 1
+    code, _, err = run("think", "apr", *asked)
+    assert code == 2 and "chatty does not play call" in err and "--model" not in err
+
+
+def test_levels_that_were_not_given_are_the_usual_ones() -> None:
+    for words, levels, told in (([], 3, False), (["--levels", "3"], 3, True), (["--levels", "0"], 0, True)):
+        args = parser_for("think").parse_args(["think", "npr", *words])
+        assert args.levels == levels and ("levels" in getattr(args, "told", ())) == told
+
+
+def test_where_the_critical_path_ends_it_that_is_said(run: Run) -> None:
+    words = "think", "multiverse", "--critical"
+    assert "The budget was spent: there was no answer yet." in run(*words, 0)[1]
+    assert parse(run(*words, 3, "--json")[1])["spent"] is True
+    assert parse(run(*words, 999, "--json")[1])["spent"] is False
+
+
+def test_one_error_is_one_error() -> None:
+    game = game_of(load("sorting"), task="sorting")
+    assert game.verdict and game.verdict((2, 1), "2 1") == "1 error" and game.verdict((3, 2, 1), "3 2 1") == "2 errors"
 
 
 def test_a_problem_outside_of_what_was_trained_says_so(run: Run) -> None:
@@ -179,6 +246,9 @@ def test_a_method_of_ones_own_runs_and_races(run: Run, tmp_path: Path) -> None:
     file.write_text(OWN)
     code, out, _ = run("think", "two-tries:width=3", "--file", file, "--json")
     assert code == 0 and len(parse(out)["candidates"]) == 3
+    code, out, _ = run("methods", "two-tries", "--file", file)
+    assert code == 0 and "Two tries; the first that has an answer." in out and "width=2" in out
+    assert [row["name"] for row in json.loads(run("methods", "--json", "--file", file)[1])] == [*METHODS, "two-tries"]
     code, _, _ = run("race", "--file", file, "--methods", "two-tries", "--problems", 1, "--budget", 60, "--json", table)
     methods = [row["method"] for row in json.loads(table.read_text())["rows"]]
     assert code == 0 and (*methods[:3], methods[-1]) == (*BASELINES, "two-tries")
@@ -202,6 +272,24 @@ def test_a_file_without_a_method_is_told(run: Run, tmp_path: Path, text: str) ->
     file.write_text(text)
     code, _, err = run("think", "sequential", "--file", file)
     assert code == 2 and "own.py" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('joins="select", ', "", "own.py' could not be run: @method('two-tries') must say joins"),
+        ('needs=("chain",)', 'needs="chain"', "needs is a tuple, such as ('chain',), not 'chain'"),
+        ('"two-tries"', '"sequential"', "own.py' defines sequential, and a method of that name is there already"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_told(run: Run, tmp_path: Path, old: str, new: str, said: str) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN.replace(old, new))
+    for words in (("think", "two-tries"), ("methods",), ("race", "--methods", "two-tries")):
+        code, out, err = run(*words, "--file", file)
+        assert (code, out) == (2, "") and said in err and err.count("\n") == 1
+    file.write_text(OWN + OWN)  # the second is what the name means then
+    assert run("methods", "two-tries", "--file", file)[0] == 0
 
 
 def test_race_prints_and_writes_a_row_a_method(run: Run, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from command_line import Run
+from command_line import Run, parse
 from serving import Running, serving
 from taught import Taught
 from test_apart import demonstrate as demonstrate_apart
@@ -172,6 +172,76 @@ def test_a_server_of_text_is_not_asked_for_control_tokens(
     monkeypatch.setattr("miniapr.remote.connect.speaks_ids", lambda server: False)
     code, out, err = run("think", "apr", "--model", "countdown", "--engine", server.url)
     assert (code, out) == (2, "") and "apr follows control tokens" in err and err.count("\n") == 1
+
+
+def decoded(server: Running) -> float:
+    return server.service.metrics.counts["decoded_tokens_total", ""]
+
+
+KEYS, LOGPROBS = "needs keys and values", "needs the log-probabilities"
+REFUSED = {
+    "multiverse": KEYS,
+    "npr": KEYS,
+    "skeleton-joined": KEYS,
+    "parathinker": KEYS,
+    "group-think": KEYS,
+    "hogwild": KEYS,
+    "group-think:positions=private": KEYS,
+    "hogwild:layout=interleaved": KEYS,
+    **{
+        f"{name}:join={join}": KEYS
+        for name in ("multiverse", "npr", "threadweaver", "parallel-r1", "skeleton-joined")
+        for join in ("stitch", "stitch_contiguous", "stitch_copied")
+    },
+    "deepconf": LOGPROBS,
+    "deepconf-online": LOGPROBS,
+    "best-of-n:judge=confidence": LOGPROBS,
+}
+JOINED_AS_TEXT = [f"{name}:join=reprefill" for name in ("multiverse", "npr", "skeleton-joined")]
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_a_server_has_not_is_refused_before_it_is_asked(server: Running, run: Run, words: str) -> None:
+    before = decoded(server)
+    code, out, err = run("think", words, "--model", "countdown", "--engine", server.url)
+    assert (code, out) == (2, "") and REFUSED[words] in err and err.count("\n") == 1
+    assert (";" in err) == ("join" in METHODS[words.partition(":")[0]].options or "judge" in words)
+    assert decoded(server) == before
+
+
+@pytest.mark.parametrize("words", ["graph-of-thoughts", "graph-of-thoughts:join=stitch_copied"])
+def test_lists_are_aggregated_on_a_server_as_text_only(server: Running, run: Run, words: str) -> None:
+    before = decoded(server)
+    code, _, err = run("think", words, "--task", "sorting", "--engine", server.url)
+    assert code == 2 and KEYS in err and decoded(server) == before
+
+
+@pytest.mark.parametrize("words", [*TEXT_ONLY, *JOINED_AS_TEXT, "best-of-n:judge=value"])
+def test_what_a_server_has_runs_there(server: Running, run: Run, words: str) -> None:
+    before = decoded(server)
+    code, out, err = run("think", words, "--model", "countdown", "--engine", server.url, "--budget", 60)
+    assert (code, err) == (0, "") and decoded(server) > before
+    said = " ".join(out.split())
+    assert "blocks" not in said and " ms " not in said and "again" not in said and "a client sends" in said
+
+
+def test_costs_that_no_server_tells_are_null(server: Running, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "think", "sequential", "--model", "countdown", "--engine", server.url, "--json"
+    costs = parse(run(*words)[1])["costs"]
+    assert {name for name, cost in costs.items() if cost is None} == {"recomputed", "most_blocks", "seconds"}
+    assert costs["prefilled"] + costs["reused"] == costs["resent"]
+    monkeypatch.setattr(RemoteEngine, "_account", lambda self, request, usage: None)
+    costs = parse(run(*words)[1])["costs"]
+    assert costs["prefilled"] is costs["reused"] is costs["passes"] is None and costs["decoded"]
+    said = " ".join(run(*words[:-1])[1].split())
+    assert "prefilled" not in said and "reused" not in said and "Computed a client sends" in said
+
+
+def test_an_address_without_its_v1_is_told_where_the_api_is(server: Running, run: Run) -> None:
+    code, _, err = run("think", "sequential", "--model", "countdown", "--engine", server.url.removesuffix("/v1"))
+    assert code == 1 and "answered 404" in err and f"try {server.url}" in err
+    code, _, err = run("think", "sequential", "--model", "countdown", "--engine", f"{server.url}/more")
+    assert code == 1 and "answered 404" in err and "try" not in err
 
 
 def test_what_needs_keys_and_values_is_refused(bundle: Bundle, remote: RemoteEngine) -> None:

@@ -19,6 +19,7 @@ from miniapr.methods.early_cancel import early_cancel
 from miniapr.methods.judges import best, confidences, groups, likelihood, percentile, trace_confidence, vote
 from miniapr.methods.outcome import Candidate, Outcome
 from miniapr.methods.player import Player
+from miniapr.methods.search.tree_of_thoughts import tree_of_thoughts
 from miniapr.methods.self_consistency import self_consistency
 from miniapr.methods.sequential import sequential
 
@@ -111,8 +112,10 @@ def test_a_role_that_is_missing_is_named_before_it_starts() -> None:
     player = player_of(engine)
     lame = Player("a lame one", {"chain": player["chain"]})
     for options, named in (({}, "exact"), ({"judge": "value"}, "value")):
-        with pytest.raises(ValueError, match=f"a lame one does not play {named}; it plays chain"):
+        with pytest.raises(ValueError, match=f"a lame one does not play {named}, .* needs; judge=confidence would do"):
             engine.play(best_of_n, lame, **options)
+    with pytest.raises(ValueError, match="a lame one does not play step, which tree-of-thoughts needs"):
+        engine.play(tree_of_thoughts, lame)
 
 
 METHODS = (sequential, self_consistency, best_of_n, deepconf, deepconf_online)

@@ -117,9 +117,9 @@ def test_the_most_frequent_answer_wins() -> None:
 
 def test_words_that_are_no_positions_are_refused_before_anything_starts() -> None:
     _, player = team(lambda words: ".")
-    with pytest.raises(ValueError, match="positions are slots, shared, contiguous"):
+    with pytest.raises(ValueError, match="positions of group-think is one of slots, shared, contiguous"):
         group_think("p", player, Budget(), positions="anywhere")
-    with pytest.raises(ValueError, match="layouts are contiguous, interleaved, combined"):
+    with pytest.raises(ValueError, match="layout of hogwild is one of contiguous, interleaved, combined"):
         hogwild("p", player, Budget(), layout="anywhere")
 
 

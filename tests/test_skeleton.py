@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from helpers import Letters, assert_nothing_held, make_engine
+from test_methods_players import talker
 
 from miniapr.engine import operations as op
-from miniapr.engine.branch import Branch
+from miniapr.engine.branch import Branch, Limits
 from miniapr.engine.engine import Engine
 from miniapr.engine.request import Program
 from miniapr.engine.sampling import Sampling
@@ -140,3 +141,17 @@ def test_a_model_that_writes_no_list_ends_with_what_it_wrote() -> None:
     root = engine.run(skeleton("why", Chat(), max_tokens=4))
     assert root.completion is not None and len(root.children) == 0
     assert_nothing_held(engine)
+
+
+@pytest.mark.parametrize("most", [1, 2, 64])
+def test_points_beyond_the_width_are_left_out_and_the_others_thought_about(most: int) -> None:
+    def script(words: list[str]) -> str:
+        said = words[len(words) - list(reversed(words)).index("assistant:") :]
+        outline = ["1.", "Food", "\n2.", "Warmth", "\n3.", "Care"]
+        return outline[len(said)] if said[:1] == ["1."] and len(said) < len(outline) else "<|end|>"
+
+    engine, _ = talker(script)
+    engine.tokenizer.decode = lambda ids: "".join(f"{engine.words.words[id]} " for id in ids)  # type: ignore[method-assign]
+    engine.run(skeleton("What?", engine.tokenizer), Limits(width=most))
+    (forked,) = [event for event in engine.events if event.kind == "forked"]
+    assert len(forked.data["children"]) == min(most, 3)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+class NoRoom(ValueError):
+    """The context, the pool or the limit on depth has no room for it. Nothing has changed: a program may go on without.
+    Whatever else is wrong with an operation is another ValueError, and no program should go on then."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Of one request. ``tokens``: decoded in all its branches together; ``width``: branches of one fork;

@@ -10,6 +10,7 @@ from typing import Any
 from ..kv.weave import POSITIONS
 from ..model.tokenizer import Tokenizer
 from .branch import Branch, Tree
+from .cost import NoRoom
 from .given import Tokens, branches_of, token_ids
 from .joins import JOINS, READ_KV
 from .joins import Join as JoinRule
@@ -52,7 +53,7 @@ class Fork(Operation):
         if width > limits.width:
             raise ValueError(f"{width} branches asked for, the limit on width is {limits.width}")
         if self.branch.depth >= limits.depth:
-            raise ValueError(f"branch {self.branch.id} is {self.branch.depth} forks deep, the limit is {limits.depth}")
+            raise NoRoom(f"branch {self.branch.id} is {self.branch.depth} forks deep, the limit is {limits.depth}")
         if self.keep is not None and not 0 <= index(self.keep) <= len(self.branch.history):
             raise ValueError(f"cannot keep {self.keep} tokens: branch {self.branch.id} has {len(self.branch.history)}")
         self._seeds, self._voices = seeds, self._checked(machine.branching.config.voices, width)

@@ -10,6 +10,7 @@ from ..kv.span import Span, View
 from ..kv.weave import Weave
 from ..model.config import ModelConfig
 from .branch import Branch, Tree
+from .cost import NoRoom
 from .events import Log
 from .sampling import Sampling
 
@@ -46,12 +47,12 @@ class Spans:
             if not 0 <= token < config.vocab_size:
                 raise ValueError(f"token {token} is not in the vocabulary of {config.vocab_size}")
         if position + len(tokens) > config.max_position_embeddings:
-            raise ValueError(
+            raise NoRoom(
                 f"{len(tokens)} tokens from position {position} on exceed the context of "
                 f"{config.max_position_embeddings}"
             )
         if pool.blocks_for(len(tokens)) > len(pool):
-            raise ValueError(
+            raise NoRoom(
                 f"{len(tokens)} tokens need {pool.blocks_for(len(tokens))} blocks of {pool.block_size}, "
                 f"the pool has {len(pool)}"
             )

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Decode, Join, Release, Start
+from ..engine.operations import All, Decode, Start
 from ..engine.request import Program
 from ..engine.sampling import Sampling
 from .grammar import Control, read_plan
-from .moves import append, fork
+from .moves import append, fork, join
 
 
 def adaptive(
@@ -42,10 +42,7 @@ def think(branch: Branch, control: Control, how: str, max_tokens: int | None = N
         threads = yield from fork_plan(branch, control)
         if threads:
             yield All([think_thread(thread, control, how, max_tokens) for thread in threads])
-            try:
-                yield Join(branch, threads, how, then=(control.join,))
-            except ValueError:
-                yield Release(threads)
+            if not (yield from join(branch, threads, how, (control.join,))):
                 return
         elif not (yield from append(branch, control.join)):
             return

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Extend, Start
+from ..engine.operations import All, Start
 from ..engine.request import Operation, Program
 from .budget import Budget, Spend, Wait
 from .method import SERVER, method
+from .moves import append
 from .outcome import Candidate, Outcome
 from .player import Player
 
@@ -80,9 +81,7 @@ def asyncthink(problem: Any, player: Player, budget: Budget, width: int = 2, act
                 yield Until(lambda number=number: number in desk.returned)  # type: ignore[misc]
                 worker, words = desk.returned[number]
                 yield Wait([branch], [worker])
-                try:
-                    yield Extend(branch, player["returned"].ask(problem, str(number), words))
-                except ValueError:  # the context has no room for it
+                if not (yield from append(branch, *player["returned"].ask(problem, str(number), words))):
                     break
         desk.closed = True
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..engine.request import Program
 from .budget import Budget, Spend
 from .judges import best
-from .judging import require_judge, scores
+from .judging import scores
 from .method import method
 from .player import Player
 from .self_consistency import tries
@@ -19,6 +19,7 @@ from .self_consistency import tries
     sees="the prompt",
     joins="select",
     needs=("chain",),
+    words={"judge": ("exact", "value", "confidence")},
     paper="Stiennon et al. 2020, arXiv 2009.01325; Cobbe et al. 2021, arXiv 2110.14168",
 )
 def best_of_n(problem: Any, player: Player, budget: Budget, width: int = 8, judge: str = "exact") -> Program:
@@ -27,7 +28,6 @@ def best_of_n(problem: Any, player: Player, budget: Budget, width: int = 8, judg
     judge  "exact": the task's verifier, which makes this pass@N; "value": the model's own judgement, which is asked
            for within the same budget; "confidence": the mean log-probability of the words
     """
-    require_judge(player, judge, ("exact", "value", "confidence"))
     branches = yield from tries(problem, player, width)
     ended = yield Spend(branches, player["chain"], budget)
     scored = yield from scores(judge, problem, player, budget, branches)

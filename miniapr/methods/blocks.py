@@ -17,16 +17,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Join, Release, Start
+from ..engine.operations import All, Start
 from ..engine.request import Program
 from .budget import Budget, Spend
 from .grammar import read_plan
 from .judges import best
 from .method import SERVER, TRAINED, method
-from .moves import append, fork
+from .moves import append, fork, join
+from .options import WHOLE
 from .player import Player, Role
 
-MODEL = {"sees": "all before"}
+MODEL = {"sees": "all before", "words": {"join": WHOLE}}
 PLANS = {**MODEL, "forks": "model: plan", "needs": ("adaptive", "control")}
 
 
@@ -139,10 +140,7 @@ class _Line:
                     return False
                 continue
             whole = yield All([self.thread(thread) for thread in threads])
-            try:
-                yield Join(branch, threads, self.rules.join, then=(self.control.join,))
-            except ValueError:  # the context has no room for what the threads wrote
-                yield Release(threads)
+            if not (yield from join(branch, threads, self.rules.join, (self.control.join,))):
                 return False
             if self.rules.whole and not all(whole):
                 return False

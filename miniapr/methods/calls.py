@@ -24,12 +24,12 @@ from typing import Any
 
 from ..engine.branch import Branch
 from ..engine.joins import message
-from ..engine.operations import All, Join, Release, Start
+from ..engine.operations import All, Start
 from ..engine.request import Program
 from .budget import Budget, Spend, Wait
 from .judges import best
 from .method import SERVER, method
-from .moves import fork, rewrite
+from .moves import fork, join, rewrite
 from .player import Player
 
 ROW = {
@@ -131,12 +131,7 @@ class _Frames:
         keep, then = begin + same, block[same:]
         if not children:
             return (yield from rewrite(branch, keep, then))
-        try:
-            yield Join(branch, children, message(then, keep))
-        except ValueError:  # the context has no room for what they returned
-            yield Release(children)
-            return False
-        return True
+        return (yield from join(branch, children, message(then, keep)))
 
     def answers(self, called: Sequence[tuple[Branch, Any]], level: int) -> Program:
         """What the children return, in order."""

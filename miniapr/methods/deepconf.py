@@ -12,7 +12,7 @@ from ..engine.branch import Branch
 from ..engine.request import Program
 from .budget import Budget, Spend, Wait
 from .judges import MEASURES, confidences, percentile, trace_confidence, vote
-from .method import ENGINE, method
+from .method import ENGINE, LOGPROBS, method
 from .outcome import Outcome
 from .player import Player
 from .self_consistency import tries
@@ -27,6 +27,8 @@ TOP_K = 20
     joins="vote",
     needs=("chain",),
     where=ENGINE,
+    engine=(LOGPROBS,),
+    words={"measure": MEASURES},
     paper="Fu et al. 2025, arXiv 2508.15260",
 )
 def deepconf(
@@ -47,6 +49,9 @@ def deepconf(
     joins="vote",
     needs=("chain",),
     where=ENGINE,
+    engine=(LOGPROBS,),
+    words={"measure": MEASURES},
+    sums=("width", "more"),
     paper="Fu et al. 2025, arXiv 2508.15260, section 3.2",
 )
 def deepconf_online(
@@ -70,8 +75,8 @@ def deepconf_online(
 def _vote(
     problem: Any, player: Player, budget: Budget, width: int, more: int, measure: str, window: int, keep: float
 ) -> Program:
-    if measure not in MEASURES or not 0 <= keep <= 100:
-        raise ValueError(f"measure is one of {', '.join(MEASURES)} and keep in 0..100; got {measure!r} and {keep}")
+    if keep > 100:
+        raise ValueError(f"keep is a percentage of at most 100, is {keep}")
     role = player["chain"]
     branches = yield from tries(problem, player, width + more, replace(player.sampling, logprobs=TOP_K))
     ended = yield Spend(branches[:width], role, budget)

@@ -84,7 +84,7 @@ def ask(
     yield Wait([root], about)
     asked = [root]
     if times > 1:
-        asked = (yield from fork(root, times)) or [root]
+        asked = (yield from fork(root, min(times, budget.width))) or [root]
     ended = yield Spend(asked, player[role], budget)
     yield Wait(about, asked)
     yield Release([root])

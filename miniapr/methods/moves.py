@@ -1,12 +1,14 @@
-"""Moves that a method makes and that may fail: where there is no room (too deep, too wide, the context is full) they
-say so instead of raising, and nothing has changed."""
+"""Moves that a method makes and that may fail: where there is no room (too deep, the context is full) they say so
+instead of raising, and nothing has changed. What is wrong otherwise, a join that there is not, say, is raised."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from ..engine.branch import Branch
-from ..engine.operations import Extend, Fork, Join
+from ..engine.cost import NoRoom
+from ..engine.joins import Join as Rule
+from ..engine.operations import Extend, Fork, Join, Release
 from ..engine.request import Program
 
 
@@ -14,8 +16,18 @@ def fork(branch: Branch, seeds: int | Sequence[Sequence[int]], keep: int | None 
     """Gives the children, none where there is no room. ``keep``: see ``Fork``."""
     try:
         return (yield Fork(branch, seeds, keep))
-    except ValueError:
+    except NoRoom:
         return []
+
+
+def join(parent: Branch, branches: Sequence[Branch], how: str | Rule, then: Sequence[int] = ()) -> Program:
+    """Gives whether there was room; where there was none for what the branches wrote, they are let go."""
+    try:
+        yield Join(parent, branches, how, then=then)
+    except NoRoom:
+        yield Release(branches)
+        return False
+    return True
 
 
 def append(branch: Branch, *tokens: int) -> Program:
@@ -23,7 +35,7 @@ def append(branch: Branch, *tokens: int) -> Program:
     try:
         if tokens:
             yield Extend(branch, tokens)
-    except ValueError:
+    except NoRoom:
         return False
     return True
 

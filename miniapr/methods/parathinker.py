@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..engine.operations import Fork, Join, Release, Start
+from ..engine.operations import Fork, Start
 from ..engine.request import Program
 from .budget import Budget, Spend
-from .method import ENGINE, method
-from .moves import fork
+from .method import ENGINE, KEYS, method
+from .moves import fork, join
 from .outcome import Candidate, Outcome
 from .player import Player
 
@@ -25,6 +25,7 @@ SILENT = "the model has no voices of its own for {} paths: it ran without"
     joins="stitch",
     needs=("path", "summary"),
     where=ENGINE,
+    engine=(KEYS,),
     paper="Wen et al. 2025, arXiv 2509.04475",
 )
 def parathinker(problem: Any, player: Player, budget: Budget, width: int = 4, reserve: int = 64) -> Program:
@@ -45,10 +46,7 @@ def parathinker(problem: Any, player: Player, budget: Budget, width: int = 4, re
     if not paths:
         return Outcome(None, spent=True)
     yield Spend(paths, role, replace(budget, tokens=max(0, budget.tokens - reserve)))
-    try:
-        yield Join(root, paths, "stitch", then=player["summary"].ask(problem))
-    except ValueError:  # the context has no room for what it is to begin with
-        yield Release(paths)
+    if not (yield from join(root, paths, "stitch", player["summary"].ask(problem))):
         return Outcome(None, spent=True, note=note)
     (done,) = yield Spend([root], player["summary"], budget)
     answer = player["summary"].read(problem, done.text)

@@ -23,6 +23,14 @@ from .grammar import Control
 from .outcome import Candidate
 
 
+class LacksRole(ValueError):
+    """A player does not play what is needed. ``needs``: all that is."""
+
+    def __init__(self, message: str, needs: Iterable[str]) -> None:
+        super().__init__(message)
+        self.needs = tuple(needs)
+
+
 @dataclass(frozen=True)
 class State:
     """Where a line of thought stands.
@@ -63,6 +71,7 @@ class Player:
     check     the task's exact verifier: (problem, answer) -> whether it is right
     sampling  where tries must differ; where one line is written, it is written greedily
     control   of a model that forks by itself
+    context   tokens that the model can see; None: nobody knows
     """
 
     name: str
@@ -70,17 +79,23 @@ class Player:
     check: Callable[[Any, str | None], bool] | None = None
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=1.0))
     control: Control | None = None
+    context: int | None = None
 
     def __getitem__(self, role: str) -> Role:
         self.require((role,))
         return self.roles[role]
 
-    def require(self, needs: Iterable[str]) -> None:
-        """Raises ValueError, in one sentence, for what this player cannot do."""
+    def lacks(self, needs: Iterable[str]) -> list[str]:
+        """What of it this player cannot do."""
         have = {*self.roles, *(["exact"] if self.check else []), *(["control"] if self.control else [])}
-        missing = sorted(set(needs) - have)
-        if missing:
-            raise ValueError(f"{self.name} does not play {', '.join(missing)}; it plays {', '.join(sorted(have))}")
+        return sorted(set(needs) - have)
+
+    def require(self, needs: Iterable[str], who: str = "") -> None:
+        """Raises LacksRole, in one sentence, for what this player cannot do. ``who`` needs it, if that is known."""
+        needs = tuple(needs)
+        if missing := self.lacks(needs):
+            wanted = f", which {who} needs" if who else ""
+            raise LacksRole(f"{self.name} does not play {', '.join(missing)}{wanted}", needs)
 
     @property
     def greedy(self) -> Sampling:

@@ -95,7 +95,7 @@ class Skeleton:
     def plan(self, root: Branch) -> Program:
         """Write the outline and fork into its points. Gives the threads; none if there are no points."""
         (done,) = yield Decode([root], until=self.talk.ends, max_tokens=OUTLINE_TOKENS)
-        points = read_points(FIRST + done.text, self.width)
+        points = read_points(FIRST + done.text, min(self.width, root.request.limits.width))
         if not points:
             return []
         ended = root.history[-1] in self.talk.ends

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..engine.branch import Branch
-from ..engine.operations import Extend, Join, Release, Start
+from ..engine.operations import Release, Start
 from ..engine.request import Program
+from . import moves
 from .budget import Budget, Spend, Wait
 from .judging import ask
 from .method import ENGINE, method
-from .moves import fork
+from .options import WHOLE
 from .outcome import Candidate, Outcome
 from .player import Player
 
@@ -66,6 +67,7 @@ def skeleton_of_thought(problem: Any, player: Player, budget: Budget, width: int
     joins="stitch",
     needs=("skeleton", "expand", "conclude"),
     where=ENGINE,
+    words={"join": WHOLE},
 )
 def skeleton_joined(problem: Any, player: Player, budget: Budget, width: int = 10, join: str = "stitch") -> Program:
     """Ours: the points are branches of the outline, which prefills nothing again, and a conclusion reads them all.
@@ -76,14 +78,12 @@ def skeleton_joined(problem: Any, player: Player, budget: Budget, width: int = 1
     (done,) = yield Spend([root], player["skeleton"], budget)
     points = list(player["skeleton"].read(problem, done.text))[:width]
     asked = [player["expand"].ask(problem, done.text, str(n), point) for n, point in enumerate(points, start=1)]
-    branches: Sequence[Branch] = (yield from fork(root, asked)) if asked else []
+    branches: Sequence[Branch] = (yield from moves.fork(root, asked)) if asked else []
     if branches:
         yield Spend(branches, player["expand"], budget)
-    try:
-        then = player["conclude"].ask(problem)
-        yield Join(root, branches, join, then=then) if branches else Extend(root, then)
-    except ValueError:  # the context has no room for what the points say
-        yield Release(branches)
+    then = player["conclude"].ask(problem)
+    room = yield from moves.join(root, branches, join, then) if branches else moves.append(root, *then)
+    if not room:
         return Outcome(None, (), "none", spent=True)
     (done,) = yield Spend([root], player["conclude"], budget)
     answer = player["conclude"].read(problem, done.text)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..engine.branch import Branch
-from ..engine.operations import All, Join, Share, Start, Weave
+from ..engine.cost import NoRoom
+from ..engine.operations import All, Share, Start, Weave
 from ..engine.request import Program
 from ..kv.weave import POSITIONS
 from .budget import Budget, Spend, Wait
 from .judges import vote
-from .method import ENGINE, method
-from .moves import append, fork
+from .method import ENGINE, KEYS, method
+from .moves import append, fork, join
 from .outcome import Candidate, Outcome
 from .player import Player, Role, State
 
@@ -29,7 +30,7 @@ def woven(root: Branch, seeds: Sequence[Sequence[int]], positions: str, slot: in
         return []
     try:
         return (yield Weave(branches, positions, slot))
-    except ValueError:  # the last slot lies behind the context
+    except NoRoom:  # the last slot lies behind the context
         return []
 
 
@@ -41,6 +42,8 @@ def woven(root: Branch, seeds: Sequence[Sequence[int]], positions: str, slot: in
     joins="vote",
     needs=("thinker",),
     where=ENGINE,
+    engine=(KEYS,),
+    words={"positions": POSITIONS},
     paper="Hsu et al. 2025, arXiv 2505.11107",
 )
 def group_think(
@@ -53,17 +56,29 @@ def group_think(
     ``thoughts``: tokens of each, these words included, and the size of a slot. The rule of positions in the first
     version of the paper cannot be checked from what is public; this one is as it is told, and the others are options.
     """
-    if positions not in POSITIONS:
-        raise ValueError(f"positions are {', '.join(POSITIONS)}, not {positions!r}")
     role = player["thinker"]
-    root = yield Start(role.ask(problem), player.sampling)
-    seeds = [role.ask(problem, str(number)) for number in range(1, width + 1)]
-    thinkers = yield from woven(root, seeds, positions, thoughts if positions == "slots" else None)
+    prompt, seeds = role.ask(problem), [role.ask(problem, str(number)) for number in range(1, width + 1)]
+    begun, slot = max(map(len, seeds)), thoughts if positions == "slots" else None
+    _check_slots(len(prompt), begun, width, thoughts, player.context if slot else None)
+    root = yield Start(prompt, player.sampling)
+    thinkers = yield from woven(root, seeds, positions, slot)
     if not thinkers:
         return Outcome(None, spent=True)
-    ended = yield Spend(thinkers, role, budget, most=max(0, thoughts - max(map(len, seeds))))
+    ended = yield Spend(thinkers, role, budget, most=thoughts - begun)
     candidates = tuple(player.candidate(problem, branch, role="thinker") for branch in thinkers)
     return Outcome(vote(candidates), candidates, "vote", spent=any(done.finish == "length" for done in ended))
+
+
+def _check_slots(prompt: int, begun: int, width: int, thoughts: int, context: int | None) -> None:
+    """Raises ValueError for thoughts that end with the words by which they begin, and for slots that the context does
+    not have. All are counts of tokens; ``context`` None: whatever there is."""
+    if thoughts <= begun:
+        raise ValueError(f"a thinker begins with {begun} words that are given: thoughts of {thoughts} leave it none")
+    last = prompt + (width - 1) * thoughts
+    if context is not None and last + begun >= context:
+        raise ValueError(
+            f"the last of {width} slots of {thoughts} tokens begins at position {last}, the model sees {context}"
+        )
 
 
 @method(
@@ -71,9 +86,11 @@ def group_think(
     forks="once",
     sees="each other",
     positions="as one text",
-    joins="first is done",
+    joins="first done",
     needs=("teammate", "nudge", "finish"),
     where=ENGINE,
+    engine=(KEYS,),
+    words={"layout": LAYOUTS},
     paper="Rodionov et al. 2025, arXiv 2504.06261",
 )
 def hogwild(
@@ -95,8 +112,6 @@ def hogwild(
     layout  "contiguous": the others' work, then one's own; "interleaved": a finished step moves into everybody's
             history, what is not finished is one's own affair; "combined": the history, the others' step, one's own
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"layouts are {', '.join(LAYOUTS)}, not {layout!r}")
     positions, shares = LAYOUTS[layout]
     role = player["teammate"]
     root = yield Start(role.ask(problem), player.sampling)
@@ -109,9 +124,7 @@ def hogwild(
     if team.done:
         return Outcome(team.done[0].answer, tuple(team.done))
     yield Wait(workers, workers)  # the last words are said when all have been heard
-    try:
-        yield Join(root, workers[:1], "select", then=player["finish"].ask(problem))
-    except ValueError:  # the context is full
+    if not (yield from join(root, workers[:1], "select", player["finish"].ask(problem))):
         return Outcome(None, spent=True)
     (done,) = yield Spend([root], player["finish"], budget)
     answer = player["finish"].read(problem, done.text)

@@ -12,6 +12,10 @@ from ..tasks.countdown import Problem, Ranges
 from ..tasks.task import Split
 
 
+class NotTrained(ValueError):
+    """A model does not know the task, whatever is asked of it there."""
+
+
 class Draw(Protocol):
     """Raises ValueError where no such problem is known."""
 

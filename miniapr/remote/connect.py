@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..model.tokenizer import Tokenizer
 from .answers import ServerError
@@ -35,7 +36,13 @@ def connect(
 
 def _cards(server: Server) -> dict[str, dict[str, Any]]:
     """What it says of its models, by name. Raises ServerError where that is no list as OpenAI's interface has it."""
-    said = server.get("/models")
+    try:
+        said = server.get("/models")
+    except ServerError as error:
+        if error.status == 404 and not urlsplit(server.url).path.strip("/"):
+            root = f"{server.url.rstrip('/')}/v1"
+            raise ServerError(404, f"{error}; its interface is usually below /v1: try {root}") from error
+        raise
     cards = (said.get("data") or []) if isinstance(said, dict) else None
     if not isinstance(cards, list) or not all(isinstance(card, dict) for card in cards):
         raise ServerError(-1, f"{server.url}/models gives no object with a list of models as `data`: {str(said)[:100]}")

@@ -22,6 +22,7 @@ from .answers import Chunk, ServerError, Usage
 from .calls import Calls
 from .client import Call, Server
 from .joins import TextBranching
+from .lacks import ALWAYS, CONTROL, OF_USAGE, UNTOLD
 from .no_keys import UNKNOWN, NoKeys, no_copy, text_config
 from .speech import Speech
 from .vocabulary import TextPieces
@@ -70,6 +71,16 @@ class RemoteEngine:
         self._silent_after: dict[Request, float] = {}  # of those whose program has ended
         self._speech = Speech(self.tokenizer, self.as_text, context, most)
         self._calls = Calls(server, concurrency)
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """What programs cannot have of it: see ``lacks.py``."""
+        return ALWAYS | ({CONTROL} if self.as_text else frozenset())
+
+    @property
+    def untold(self) -> frozenset[str]:
+        """Costs that are not known, by their names in ``Costs``; where the server tells no usage, more of them."""
+        return UNTOLD | (frozenset() if self.usages else OF_USAGE)
 
     @property
     def asked(self) -> int:

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from ..methods.method import Method
+from ..methods.options import unknown
 from ..methods.table import METHODS
 from .text import console
 
 COLUMNS = {"forks": "who forks", "sees": "a child sees", "joins": "join", "where": "runs on"}
+KEYS = ("name", "forks", "sees", "positions", "needs", "where", "paper")  # of a row in JSON, beside what is told anew
 
 
 def as_dict(method: Method) -> dict[str, Any]:
     """The object that ``--json`` prints; its keys are fixed."""
-    row = {field.name: getattr(method, field.name) for field in fields(method) if field.name not in ("play", "joins")}
+    row = {key: getattr(method, key) for key in KEYS}
     return {**row, "needs": list(method.needs), "join": method.joins, "about": method.about, "options": method.options}
 
 
-def print_methods(as_json: bool, name: str | None = None, methods: Iterable[Method] = METHODS.values()) -> None:
-    """A line each, and all that there is to say of one; as JSON objects with name, needs, join, paper and more.
+def print_methods(as_json: bool, name: str | None = None, methods: Mapping[str, Method] = METHODS) -> None:
+    """Two lines each, and all that there is to say of one; as JSON objects with name, needs, join, paper and more.
     Raises ValueError for a name that there is not."""
-    chosen = [method for method in methods if name in (None, method.name)]
-    if not chosen:
-        raise ValueError(f"no method is called {name!r}; there are {', '.join(method.name for method in methods)}")
+    if name is not None and name not in methods:
+        raise unknown(name, methods, "method")
+    chosen = [methods[name]] if name is not None else list(methods.values())
     if as_json:
         print(json.dumps([as_dict(method) for method in chosen], indent=2))
     elif name is not None:
@@ -39,12 +40,16 @@ def print_methods(as_json: bool, name: str | None = None, methods: Iterable[Meth
 
 
 def _print_all(methods: Iterable[Method]) -> None:
+    """What it is, and below it where it was published and the positions of its children."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("method", no_wrap=True, style="bold")
-    for title in COLUMNS.values():
-        table.add_column(title, overflow="fold")
+    table.add_column("method\n  published", style="bold", overflow="fold")
+    for column, title in COLUMNS.items():
+        table.add_column(f"{title}\n{'positions' if column == 'sees' else ''}", overflow="fold")
     for method in methods:
         table.add_row(method.name, *(getattr(method, column) for column in COLUMNS))
+        below = {"sees": method.positions if method.forks != "never" else "-"}
+        published = Text(f"  {method.paper.partition(',')[0] or 'ours'}", "not bold dim")
+        table.add_row(published, *(Text(below.get(column, ""), "dim") for column in COLUMNS))
     console().print(table)
     console().print(Text("\nminiapr methods NAME says more; miniapr think NAME runs it, miniapr race all.", "dim"))
 

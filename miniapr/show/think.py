@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from ..engine.request import Program
 from ..interrupt import INTERRUPTED, Interrupt
 from ..methods.budget import Budget
 from ..methods.outcome import Costs, Outcome, Thought
-from ..methods.play import Runs, play
+from ..methods.play import play
 from ..methods.race import Entry, entry
 from ..model.bundle import Bundle
 from ..players import Game, game_of
+from ..remote.lacks import ALWAYS
 from ..stepper.engine import for_runs
 from ..stepper.trace import Trace
 from .command import check_outputs, set_threads
@@ -47,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def think(args: argparse.Namespace) -> int:
     """Run it, show it, write it. Returns the exit code."""
     with Interrupt() as interrupt:
-        chosen = with_width(entry(args.method, known_methods(args.file)), args.width)
+        chosen = entry(args.method, known_methods(args.file))
+        _check_width(chosen, args.width)
+        chosen = with_width(chosen, args.width)
         budget = Budget(args.budget, args.critical)
         check_outputs(args.trace, args.html)
         _only_here(args)
@@ -59,9 +63,11 @@ def think(args: argparse.Namespace) -> int:
             return bundle, game, problem, program
 
         bundle, game, problem, program = with_model(args, prepare)
+        if args.engine:
+            chosen.method.check_engine(ALWAYS, chosen.options)
         set_threads(args.threads, bundle)
         with engine_of(args, bundle) as engine:
-            _can_hear(engine, chosen)
+            chosen.method.check_engine(getattr(engine, "lacks", ()), chosen.options)
             try:
                 outcome = play(engine, program, budget, interrupt)
             finally:
@@ -69,11 +75,22 @@ def think(args: argparse.Namespace) -> int:
                     _write(args, Trace.of(engine, f"{chosen.name}: {game.show(problem)}"))
     if outcome is None:
         return INTERRUPTED
+    untold: Collection[str] = getattr(engine, "untold", ())
     if args.json:
-        print(json.dumps(as_dict(chosen, game, problem, outcome), indent=2))
+        print(json.dumps(as_dict(chosen, game, problem, outcome, untold), indent=2))
     else:
-        show(chosen, game, problem, outcome)
+        show(chosen, game, problem, outcome, untold=untold)
     return 0
+
+
+def _check_width(chosen: Entry, width: int | None) -> None:
+    """Raises ValueError for a --width that the method has no use for."""
+    if width is not None and "width" not in chosen.method.options:
+        there = ", ".join(chosen.method.options)
+        instead = f"its options are {there}" if there else "it has no options"
+        raise ValueError(f"{chosen.name} has no width to be set by --width {width}; {instead}")
+    if width is not None and chosen.options.get("width", width) != width:
+        raise ValueError(f"{chosen.name} says one width and --width {width} another")
 
 
 def _only_here(args: argparse.Namespace) -> None:
@@ -83,15 +100,6 @@ def _only_here(args: argparse.Namespace) -> None:
         raise ValueError(f"--{asked} needs the engine of this process: a server tells no events")
 
 
-def _can_hear(engine: Runs, chosen: Entry) -> None:
-    """Raises ValueError for a method that follows control tokens, on a server that gives text."""
-    if getattr(engine, "as_text", False) and "control" in chosen.method.needs:
-        raise ValueError(
-            f"{chosen.name} follows control tokens that the model writes; this server can be asked in text only, where "
-            "they are not seen"
-        )
-
-
 def _write(args: argparse.Namespace, trace: Trace) -> None:
     if args.trace:
         trace.save(args.trace)
@@ -99,8 +107,8 @@ def _write(args: argparse.Namespace, trace: Trace) -> None:
         trace.to_html(args.html, engine=for_runs(trace.runs))
 
 
-def as_dict(chosen: Entry, game: Game, problem: Any, outcome: Outcome) -> dict[str, Any]:
-    """The object that ``--json`` prints; its keys are fixed."""
+def as_dict(chosen: Entry, game: Game, problem: Any, outcome: Outcome, untold: Collection[str] = ()) -> dict[str, Any]:
+    """The object that ``--json`` prints; its keys are fixed, and costs that nobody tells are null."""
     check = game.player.check
     return {
         "method": chosen.name,
@@ -113,13 +121,20 @@ def as_dict(chosen: Entry, game: Game, problem: Any, outcome: Outcome) -> dict[s
         "spent": outcome.spent,
         "note": outcome.note,
         "candidates": [asdict(candidate) for candidate in outcome.candidates],
-        "costs": asdict(outcome.costs),
+        "costs": {name: None if name in untold else cost for name, cost in asdict(outcome.costs).items()},
         "tree": [asdict(thought) for thought in outcome.tree],
     }
 
 
-def show(chosen: Entry, game: Game, problem: Any, outcome: Outcome, out: Console | None = None) -> None:
-    """The tree with its texts, the answer and who chose it, the costs."""
+def show(
+    chosen: Entry,
+    game: Game,
+    problem: Any,
+    outcome: Outcome,
+    out: Console | None = None,
+    untold: Collection[str] = (),
+) -> None:
+    """The tree with its texts, the answer and who chose it, the costs but for those ``untold``."""
     out = out or console()
     out.print(Text.assemble(("miniapr think ", "bold"), (chosen.name, "bold cyan"), f"  {game.player.name}"))
     out.print(Text.assemble(("Problem  ", "dim"), (game.show(problem), "bold"), "\n"))
@@ -138,8 +153,9 @@ def show(chosen: Entry, game: Game, problem: Any, outcome: Outcome, out: Console
     if outcome.note:
         out.print(Text(f"{outcome.note[0].upper()}{outcome.note[1:]}.", "yellow"))
     if outcome.spent:
-        out.print(Text("The budget was spent: this is the best so far.", "yellow"))
-    out.print(_costs(outcome.costs))
+        so_far = "this is the best so far" if outcome.answer else "there was no answer yet"
+        out.print(Text(f"The budget was spent: {so_far}.", "yellow"))
+    out.print(_costs(outcome.costs, untold))
 
 
 def _grown(thought: Thought, all: tuple[Thought, ...], scores: dict[int | None, float | None]) -> Tree:
@@ -157,14 +173,23 @@ def _grown(thought: Thought, all: tuple[Thought, ...], scores: dict[int | None, 
     return grown
 
 
-def _costs(costs: Costs) -> Table:
+def _costs(costs: Costs, untold: Collection[str]) -> Table:
     """In words, since not everybody knows the counts; the names are those of a race's columns."""
+
+    def said(joint: str, *parts: tuple[str, str]) -> str:
+        """Those parts whose cost is known."""
+        return joint.join(words for name, words in parts if name not in untold)
+
     table = Table(box=None, padding=0, pad_edge=False, show_header=False)
     table.add_column(style="dim", width=9)
     table.add_column(overflow="fold")
-    again = f"{costs.recomputed} of them again; {costs.reused} reused"
     table.add_row("Decoded", f"{costs.decoded} tokens in all branches; the critical path is {costs.critical}")
-    table.add_row("Computed", f"{costs.prefilled} tokens prefilled, {again}; a client sends {costs.resent}")
-    held = f"a context of {costs.largest_context} tokens and {costs.most_blocks} blocks"
-    table.add_row("At most", f"{held}; {round(1000 * costs.seconds)} ms in {costs.passes} passes")
+    again = ("recomputed", f"{costs.recomputed} of them again")
+    prefilled = said(", ", ("prefilled", f"{costs.prefilled} tokens prefilled"), again)
+    computed = ("prefilled", prefilled), ("reused", f"{costs.reused} reused")
+    table.add_row("Computed", said("; ", *computed, ("resent", f"a client sends {costs.resent}")))
+    context = ("largest_context", f"a context of {costs.largest_context} tokens")
+    held = said(" and ", context, ("most_blocks", f"{costs.most_blocks} blocks"))
+    passes = ("seconds", f"{round(1000 * costs.seconds)} ms in {costs.passes} passes")
+    table.add_row("At most", said("; ", ("largest_context", held), passes))
     return table

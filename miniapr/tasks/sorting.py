@@ -58,7 +58,7 @@ class Sorting:
         if answer is None:
             return Verdict(False, "no answer")
         wrong = self.errors(answer, problem)
-        return Verdict(wrong == 0, f"{wrong} errors" if wrong else "correct")
+        return Verdict(wrong == 0, f"{wrong} error{'s' * (wrong > 1)}" if wrong else "correct")
 
     def errors(self, answer: str | None, problem: Numbers) -> int:
         """Neighbours in the wrong order, and numbers that are missing or too many: the score of Graph-of-Thoughts."""
