@@ -50,7 +50,7 @@ def thinking(list_of: Callable[[str], list[str]], judged: str = "likely") -> tup
         if "smaller questions" in asked:
             want = ["1.", *list_of(asked)]
         elif "sure, likely or impossible" in asked:
-            want = lines("sure" if "An answer: warm" in asked else judged)
+            want = ["This", "answer", "is", *lines("sure" if "An answer: warm" in asked else judged)]
         elif "together" in asked:
             want = ["In", "short,", *lines("all")]
         elif "better" in asked:

@@ -20,6 +20,7 @@ STEP_TOKENS, LINE_SENTENCES = 40, 3
 SO_FAR = "{question}\n\nThe answer so far: {text}\n\n"
 PROPOSE = SO_FAR + "Write three different ways to go on, one sentence each: a numbered list."
 VALUE = "{question}\n\nAn answer: {text}\n\nIs this answer right? Say only: sure, likely or impossible."
+VALUED = "This answer is"  # as small models begin anyway, and then have no tokens left for the word
 VOTE = "{question}\n\n{choices}\n\nWhich of these is best? Say only its number."
 ROUTE = (
     "{question}\n\nDon't answer yet. Can the answer be a list of points, each written without reading the others? "
@@ -72,7 +73,7 @@ def _lines(speech: Speech, sentence: frozenset[int]) -> dict[str, Role]:
         "chain": Role(whole, speech.answer, ends),
         "step": Role(whole, state, ends | sentence, most=STEP_TOKENS),
         "propose": Role(speech.asks(PROPOSE, "1."), proposals, ends, most=120),
-        "value": Role(speech.asks(VALUE), value, ends, most=4),
+        "value": Role(speech.asks(VALUE, VALUED), value, ends, most=4),
         "vote": Role(vote, number, ends, most=4),
         "path": Role(path, lambda question, text: plain(text), ends, most=200),
         "summary": Role(lambda question: speech.words(f"\n\n{SUMMARY}"), speech.answer, ends),

@@ -1,7 +1,7 @@
 """Several who think at the same time, by prompts: Group Think's thinkers, Hogwild!'s workers.
 
 Group Think's prompts are not published. Of Hogwild!'s the headers, the beginnings, the nudge and the last words are its
-own (Rodionov et al. 2025, arXiv 2504.06261, appendix C and its code); its rules, three pages long, are told in short.
+own (Rodionov et al. 2025, arXiv 2504.06261, appendix C and its code); its rules are told in short, without examples.
 """
 
 from __future__ import annotations
