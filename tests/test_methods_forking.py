@@ -342,7 +342,10 @@ def test_ours_concludes_from_all_points() -> None:
 def test_a_question_that_suits_no_outline_is_answered_in_line() -> None:
     route = {"route": lambda engine: role(engine, lambda problem: "route", lambda problem, text: text == "yes")}
     engine, player = outliner(**route)
-    assert engine.play(skeleton_of_thought, player).answer == "plainly"
+    assert engine.play(skeleton_of_thought, player, router=1).answer == "plainly"
+    assert engine.play(skeleton_of_thought, player).answer == "1. a aa\n2. b bb"  # as published: only if it is told to
+    with pytest.raises(ValueError, match="does not play route"):
+        skeleton_of_thought("p", outliner()[1], Budget(), router=1)
 
 
 def test_every_method_is_in_the_table_and_says_what_it_is() -> None:

@@ -87,7 +87,19 @@ def of_all_roles(script: Hostile, **options: Any) -> tuple[Scripted, Player]:
         ("chain", "point", "expand", "conclude", "sort", "merge", "improve", "parent", "child"), plain
     )
     roles = {name: make(name) for name, make in texts.items()}
-    more = ("adaptive", "paths", "agent", "returned", "counted", "thinker", "nudge", "finish", "path", "summary")
+    more = (
+        "adaptive",
+        "paths",
+        "agent",
+        "returned",
+        "counted",
+        "thinker",
+        "header",
+        "nudge",
+        "finish",
+        "path",
+        "summary",
+    )
     roles |= {name: plain(name) for name in more}
     roles |= {
         "step": plain("step", stands, most=3),

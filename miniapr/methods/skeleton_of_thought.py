@@ -30,15 +30,18 @@ from .player import Player
     needs=("skeleton", "point"),
     paper="Ning et al. 2023, arXiv 2307.15337",
 )
-def skeleton_of_thought(problem: Any, player: Player, budget: Budget, width: int = 10) -> Program:
-    """Router, outline, a request for each point, concatenation.
+def skeleton_of_thought(problem: Any, player: Player, budget: Budget, width: int = 10, router: int = 0) -> Program:
+    """Outline, a request for each point, concatenation; if there are no points, it is answered in line.
 
-    A player with a "route" role is asked first whether the question suits an outline; if not, or if there are no
-    points, it is answered in line. The player's "skeleton" reads an outline as a list of points (3 to 10 as published),
-    and "point" is asked for (outline, number, point).
+    The player's "skeleton" reads an outline as a list of points (3 to 10 as published), and "point" is asked for
+    (outline, number, point).
+
+    router  1: the model is asked first whether the question suits an outline (the player's "route"); if not, it is
+            answered in line. As published by a prompt; its trained router is not here
     """
+    player.require(["route"] if router else [])
     outline = yield Start(player["skeleton"].ask(problem), player.greedy)
-    if "route" in player.roles:
+    if router:
         (suits,) = (yield from ask(problem, player, budget, "route", [outline], [])) or [False]
         if not suits:
             yield Release([outline])

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..engine.branch import Branch
 from ..engine.cost import NoRoom
-from ..engine.operations import All, Share, Start, Weave
+from ..engine.operations import All, Settle, Share, Start, Weave
 from ..engine.request import Program
 from ..kv.weave import POSITIONS
 from .budget import Budget, Spend, Wait
@@ -32,6 +32,26 @@ def woven(root: Branch, seeds: Sequence[Sequence[int]], positions: str, slot: in
         return (yield Weave(branches, positions, slot))
     except NoRoom:  # the last slot lies behind the context
         return []
+
+
+def headed(root: Branch, seeds: Sequence[Sequence[int]], others: Sequence[int], own: Sequence[int]) -> Program:
+    """As ``woven``, contiguous, with a header before the others' work and one before one's own. Gives the workers.
+
+    A header is a member that says no more: every reader has it in its place. It is computed before anyone begins, so
+    that already the first word sees it whole.
+    """
+    members = yield from woven(root, [()] * (len(seeds) + 2), "contiguous")
+    if not members:
+        return []
+    above, *workers, last = members
+    for header, words in ((above, others), (last, own)):
+        if not (yield from append(header, *words)):
+            return []
+        yield Settle([header])
+    for worker, words in zip(workers, seeds, strict=True):
+        if not (yield from append(worker, *words)):
+            return []
+    return workers
 
 
 @method(
@@ -113,10 +133,14 @@ def hogwild(
             history, what is not finished is one's own affair; "combined": the history, the others' step, one's own
     """
     positions, shares = LAYOUTS[layout]
-    role = player["teammate"]
-    root = yield Start(role.ask(problem), player.sampling)
+    role, header = player["teammate"], player.roles.get("header")
+    past = header.ask(problem, "past") if header and shares else ()
+    root = yield Start([*role.ask(problem), *past], player.sampling)
     seeds = [role.ask(problem, str(number), "1") for number in range(1, width + 1)]
-    workers = yield from woven(root, seeds, positions)
+    if header and positions == "contiguous":
+        workers = yield from headed(root, seeds, header.ask(problem, "others"), header.ask(problem, "own"))
+    else:
+        workers = yield from woven(root, seeds, positions)
     if not workers:
         return Outcome(None, spent=True)
     team = _Team(problem, role, player["nudge"], replace(budget, tokens=max(0, budget.tokens - reserve)), every, shares)

@@ -45,7 +45,7 @@ def graph_of_thoughts(
     join: str = "stitch",
     improve: int = 0,
 ) -> Program:
-    """Split, sort the parts, score, keep the best, merge.
+    """Split, sort the parts, score, keep the best, merge. Of a question: "sort" answers a part, "merge" the whole.
 
     width    tries of each part and of each merge, of which the best is kept
     depth    how often parts are split again; a part that the model does not split is sorted as it is
