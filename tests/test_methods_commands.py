@@ -165,7 +165,7 @@ def test_a_question_is_no_puzzle_and_has_no_verifier(run: Run, monkeypatch: pyte
     bundle = Bundle("chatty", None, engine.words, {}, {})  # type: ignore[arg-type]
     monkeypatch.setattr("miniapr.show.setting.load", lambda name: bundle)
     asked = "--model", "chatty", "--prompt", "Why?"
-    code, _, err = run("think", "best-of-n", *asked)
+    code, _, err = run("think", "best-of-n:judge=exact", *asked)
     assert code == 2 and "chatty does not play exact, which judge=exact of best-of-n needs; " in err
     assert err.endswith("judge=value or judge=confidence would do\n")
     for words, said in (

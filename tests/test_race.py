@@ -177,7 +177,9 @@ def test_what_is_left_out_is_told_with_its_own_reason(run: Run, tmp_path: Path) 
 
 
 def test_reasons_are_grouped_and_short() -> None:
-    left = {name: "the model m does not play step; it plays chain" for name in ("mcts", "tree-of-thoughts")}
+    left = {
+        name: f"the model m does not play step, which {name} needs; n does" for name in ("mcts", "tree-of-thoughts")
+    }
     assert reasons({**left, "own": "no"}) == {
         "the model does not play step": ["mcts", "tree-of-thoughts"],
         "no": ["own"],

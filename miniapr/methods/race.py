@@ -175,11 +175,11 @@ def counted(rows: Sequence[Row]) -> str:
 
 
 def reasons(left_out: Mapping[str, str]) -> dict[str, list[str]]:
-    """Methods by why they are not in a race, in a few words: of each error what comes before its semicolon, and without
-    the model's name, which is said once for the whole race."""
+    """Methods by why they are not in a race, in a few words: of each error what comes before a semicolon or before
+    who needs it, and without the model's name, which is said once for the whole race."""
     found: dict[str, list[str]] = {}
     for name, error in left_out.items():
-        found.setdefault(re.sub(r"^the model \S+", "the model", error.partition(";")[0]), []).append(name)
+        found.setdefault(re.sub(r"^the model \S+", "the model", re.split(r";|, which ", error)[0]), []).append(name)
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ..engine.engine import Engine
 from ..methods.method import Method, methods_of
 from ..methods.play import Runs
-from ..methods.player import LacksRole
+from ..methods.player import LacksRole, Player
 from ..methods.race import Entry
 from ..methods.table import METHODS
 from ..model.bundle import Bundle, load, shipped
@@ -86,6 +86,14 @@ def with_width(one: Entry, width: int | None) -> Entry:
     if width is None or "width" not in one.method.options or "width" in one.options:
         return one
     return Entry(one.name, one.method, {**one.options, "width": width})
+
+
+def with_judge(one: Entry, player: Player) -> Entry:
+    """A question that people ask has no verifier: where the method would ask it and was told nothing else, the model's
+    own value judges."""
+    if player.check or one.method.options.get("judge") != "exact" or "judge" in one.options:
+        return one
+    return Entry(one.name, one.method, {**one.options, "judge": "value"})
 
 
 def task_of(args: argparse.Namespace) -> str | None:

@@ -27,7 +27,17 @@ from ..remote.lacks import ALWAYS
 from ..stepper.engine import for_runs
 from ..stepper.trace import Trace
 from .command import check_outputs, set_threads
-from .setting import add_common, add_problem, engine_of, known_methods, problem_for, task_of, with_model, with_width
+from .setting import (
+    add_common,
+    add_problem,
+    engine_of,
+    known_methods,
+    problem_for,
+    task_of,
+    with_judge,
+    with_model,
+    with_width,
+)
 from .text import console
 
 LONGEST = 300  # characters of a branch's text in the tree
@@ -56,13 +66,13 @@ def think(args: argparse.Namespace) -> int:
         check_outputs(args.trace, args.html)
         _only_here(args)
 
-        def prepare(bundle: Bundle) -> tuple[Bundle, Game, Any, Program]:
+        def prepare(bundle: Bundle) -> tuple[Bundle, Game, Any, Entry, Program]:
             game = game_of(bundle, args.temperature, task_of(args), args.levels)
-            problem = problem_for(args, bundle, game)
-            program = chosen.method(problem, game.player.seeded(args.seed), budget, **chosen.options)
-            return bundle, game, problem, program
+            problem, judged = problem_for(args, bundle, game), with_judge(chosen, game.player)
+            program = judged.method(problem, game.player.seeded(args.seed), budget, **judged.options)
+            return bundle, game, problem, judged, program
 
-        bundle, game, problem, program = with_model(args, prepare)
+        bundle, game, problem, chosen, program = with_model(args, prepare)
         if args.engine:
             chosen.method.check_engine(ALWAYS, chosen.options)
         set_threads(args.threads, bundle)
