@@ -32,6 +32,11 @@ class Node:
         return self.total / count if count else self.prior
 
     @property
+    def depth(self) -> int:
+        """Steps below the root."""
+        return len(_up(self)) - 1
+
+    @property
     def tries(self) -> int:
         return self.visits + self.pending
 
