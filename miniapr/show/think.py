@@ -62,11 +62,13 @@ def think(args: argparse.Namespace) -> int:
         set_threads(args.threads, bundle)
         with engine_of(args, bundle) as engine:
             _can_hear(engine, chosen)
+            outcome = None
             try:
                 outcome = play(engine, program, budget, interrupt)
             finally:
                 if isinstance(engine, Engine):
-                    _write(args, Trace.of(engine, f"{chosen.name}: {game.show(problem)}"))
+                    came = None if outcome is None else _came(game, problem, outcome)
+                    _write(args, Trace.of(engine, f"{chosen.name}: {game.show(problem)}", outcome=came))
     if outcome is None:
         return INTERRUPTED
     if args.json:
@@ -90,6 +92,18 @@ def _can_hear(engine: Runs, chosen: Entry) -> None:
             f"{chosen.name} follows control tokens that the model writes; this server can be asked in text only, where "
             "they are not seen"
         )
+
+
+def _came(game: Game, problem: Any, outcome: Outcome) -> dict[str, Any]:
+    """What a trace says of how it ended."""
+    verdict = game.verdict(problem, outcome.answer) if game.verdict else ""
+    right = game.player.check is not None and game.player.check(problem, outcome.answer)
+    return {"answer": outcome.answer, "verdict": verdict, "right": right, "judge": _by(outcome.judge)}
+
+
+def _by(judge: str) -> str:
+    """Who chose, in words; empty: there was nothing to choose."""
+    return {"none": "", "exact": "the task's verifier"}.get(judge, judge)
 
 
 def _write(args: argparse.Namespace, trace: Trace) -> None:
@@ -127,9 +141,7 @@ def show(chosen: Entry, game: Game, problem: Any, outcome: Outcome, out: Console
         out.print(Text(f"Expect little: {outside}.\n", "yellow"))
     for root in (thought for thought in outcome.tree if thought.parent is None):
         out.print(_grown(root, outcome.tree, {c.branch: c.score for c in outcome.candidates}))
-    who = {"none": "", "exact": "  (chosen by the task's verifier)"}.get(
-        outcome.judge, f"  (chosen by {outcome.judge})"
-    )
+    who = f"  (chosen by {_by(outcome.judge)})" if _by(outcome.judge) else ""
     out.print(Text.assemble(("\nAnswer   ", "dim"), (outcome.answer or "none", "bold"), (who, "dim")))
     if game.verdict:
         right = game.player.check is not None and game.player.check(problem, outcome.answer)

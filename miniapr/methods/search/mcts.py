@@ -10,12 +10,12 @@ from ...engine.operations import All, Release, Start
 from ...engine.request import Program
 from ..budget import Budget, Spend, Wait
 from ..judges import best
-from ..judging import require_judge, scores
+from ..judging import Scored, require_judge, scores
 from ..method import method
 from ..moves import fork
 from ..outcome import Candidate, Outcome
 from ..player import Player, State
-from .bandit import POLICIES, Node, Policy, ask, merged, most_visited, tell
+from .bandit import POLICIES, Node, Policy, ask, lineage, merged, most_visited, tell
 from .thoughts import Growing, Thought
 
 
@@ -96,6 +96,8 @@ class _Search:
             found = yield All([self._look(leaf) for leaf in leaves])
             for leaf, value in zip(leaves, found, strict=True):
                 tell(leaf, value)
+                for node in lineage(leaf):
+                    yield Scored([node.what.branch], [node.total / node.visits], node.visits)
             done = [leaf.what.branch for leaf in leaves]
             if not self.budget.left(done[0].request):
                 return

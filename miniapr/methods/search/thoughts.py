@@ -10,7 +10,7 @@ from ...engine.branch import Branch
 from ...engine.operations import All, Release
 from ...engine.request import Program
 from ..budget import Budget, Spend
-from ..judging import ask, scores
+from ..judging import Scored, ask, scores
 from ..moves import fork
 from ..outcome import Candidate
 from ..player import Player, State, written
@@ -82,6 +82,8 @@ class Growing:
         known |= {places[n]: score for n, score in zip(new, found, strict=True)}
         for thought, place in zip(thoughts, places, strict=True):
             thought.score = known[place]
+        old = [thought for n, thought in enumerate(thoughts) if n not in new]
+        yield Scored([thought.branch for thought in old], [thought.score for thought in old])
 
     def _family(self, parent: Branch) -> Program:
         seeds: int | list[tuple[int, ...]] = self.children
