@@ -191,6 +191,16 @@ def test_a_search_can_be_read(opened: Open, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_where_a_control_word_does_not_fit_it_is_begun_and_any_other_is_whole(opened: Open) -> None:
+    trace = searched("hogwild")
+    page = opened(trace, viewport={"width": 1300, "height": 900}).page
+    page.locator(".stepper").press("End")
+    words = {*trace.runs[0]["about"]["texts"].values()}
+    begun = {word for word in page.locator(".graph .control").all_text_contents() if word not in words}
+    assert "<t…>" in begun and "</t…>" in begun and all(re.fullmatch("</?[a-z]…>", word) for word in begun)
+    assert {*page.locator(".graph .word:not(.control)").all_text_contents()} <= words
+
+
 def test_a_position_below_0_is_no_range_of_dashes(opened: Open) -> None:
     page = opened(searched("hogwild"), viewport={"width": 1300, "height": 900}).page
     page.locator(".stepper").press("End")

@@ -4,7 +4,7 @@ import { fared, rows } from "./rows.js";
 import { colour, svg } from "./svg.js";
 
 const NAMES = 34, TOP = 22, LETTER = 6.2; // pixels
-const CONTROL = /^<\/?[^<>\s]+>$/, SMALL = 6.5; // the smallest letters, in pixels, of a control word
+const CONTROL = /^<\/?[^<>\s]+>$/, SMALL = { word: 8.5, control: 6 }; // the smallest letters, in pixels
 
 export function graph(run, state, { width, reach, deepest, selected, token, zoom }) {
   const order = rows(state), lane = new Map(order.map(({ branch }, number) => [branch.id, number]));
@@ -96,19 +96,19 @@ function cells(run, span, x, y, bar, cell) {
       if (i === n - 1 || kind(i + 1) !== kind(i)) (found.push(part(from, i + 1, kind(i))), (from = i + 1));
   if (cell > 16)
     for (let i = 0; i < n; i++) {
-      const said = run.word(span, i), control = CONTROL.test(said), [word, size] = control ? short(said, cell) : [said, 10.5];
-      if (word.length * size * 0.59 <= cell) // a part of a word says something else: then better none
-        found.push(svg("text", { x: x(span.position + i) + cell / 2, y: y + bar - (bar > 11 ? 3.5 : 2), class: control ? "word control" : "word", style: `font-size:${size}px` }, word));
+      const [word, size, kind] = written(run.word(span, i), cell);
+      if (word) found.push(svg("text", { x: x(span.position + i) + cell / 2, y: y + bar - (bar > 11 ? 3.5 : 2), class: kind, style: `font-size:${size}px` }, word));
     }
   return found;
 }
 
-/** A control word in letters that fit, or its beginning: "<t…>"; an empty box would say less. */
-function short(word, cell) {
-  const size = (text) => Math.min(10.5, (1.6 * (cell - 3)) / text.length);
-  if (size(word) >= SMALL) return [word, size(word)];
-  const begin = `${word.slice(0, word[1] === "/" ? 3 : 2)}…>`;
-  return [begin, size(begin)];
+/** A word in letters that fit, their size, and its class. A part of a word says something else: then better none. But a
+ * control word may be begun: "<t…>" says more than an empty box. */
+function written(word, cell) {
+  const control = CONTROL.test(word), size = (text) => Math.min(10.5, ((control ? 1.4 : 1.6) * (cell - 2)) / text.length);
+  if (!control) return [size(word) >= SMALL.word ? word : "", size(word), "word"];
+  const whole = size(word) >= SMALL.control, text = whole ? word : `${word.slice(0, word[1] === "/" ? 3 : 2)}…>`;
+  return [text, size(text), "word control"];
 }
 
 /** The end of what a branch wrote, under its lane. */
