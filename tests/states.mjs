@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
 const { Run } = await import(pathToFileURL(`${process.argv[2]}/run.js`));
+const { fared, rows } = await import(pathToFileURL(`${process.argv[2]}/rows.js`));
 const run = new Run(JSON.parse(readFileSync(0, "utf8")).runs[0]);
 
 function picture(state) {
@@ -32,4 +33,5 @@ const alive = end ? [...end.branches.values()].filter((branch) => branch.alive) 
 const standing = Object.fromEntries(alive.map(({ id }) => [id, end.standing(id)]));
 const spans = [...(end?.spans.values() ?? [])].filter(({ read, tokens }) => read && tokens.length);
 const read = Object.fromEntries(spans.map(({ id, read, tokens }) => [id, tokens.slice(0, read)]));
-console.log(JSON.stringify({ told, counters: end?.counters ?? null, standing, read }));
+const lanes = end ? rows(end).map(({ branch, depth }) => [branch.id, depth, fared(branch).join(", ")]) : [];
+console.log(JSON.stringify({ told, counters: end?.counters ?? null, standing, read, lanes }));

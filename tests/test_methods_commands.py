@@ -98,6 +98,9 @@ def test_think_shows_the_tree_the_answer_and_the_costs(run: Run, tmp_path: Path)
     assert code == 0 and "multiverse: 8 7 3 -&gt; 29" in (tmp_path / "page.html").read_text()
     for words in ("8 7 3 -> 29", "joined 1, 2", "( 7 * 3 ) + 8", "correct", "critical"):
         assert words in " ".join(out.split())
+    assert Trace.load(trace).runs[0]["outcome"] == {
+        "answer": "( 7 * 3 ) + 8", "verdict": "correct", "right": True, "judge": ""
+    }  # fmt: skip
     kinds = [event["kind"] for event in Trace.load(trace).runs[0]["events"]]
     assert kinds.count("joined") == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -78,6 +79,42 @@ def test_a_line_stands_where_its_steps_lead(game: Game) -> None:
     assert read(PROBLEM, "21 8") is None and read(PROBLEM, "") is None
 
 
+def test_a_line_that_has_ended_says_itself_what_it_is_worth(game: Game) -> None:
+    step, chain = game.player["step"].read, game.player["chain"].read
+    hit, missed = "b*c 21 8 a+b 29 hit b*c a+b <eos>", "b*c 21 8 a-b 13 <eos>"
+    assert step(PROBLEM, "b*c 21 8").value is None and not step(PROBLEM, "b*c 21 8").unsaid
+    assert step(PROBLEM, "b*c 21 8 a+b").unsaid and step(PROBLEM, "b*c 21 8 a+b 29 hit").unsaid
+    assert (step(PROBLEM, hit).value, step(PROBLEM, hit).unsaid) == (1.0, False)
+    assert (step(PROBLEM, missed).value, step(PROBLEM, missed).unsaid) == (0.0, False)
+    assert (chain(PROBLEM, hit).value, chain(PROBLEM, missed).value) == (1.0, 0.0)
+    boast = "b*c 21 8 a-b 13 hit b*c a-b <eos>"  # wrong: it is believed, for nobody verifies it
+    assert step(PROBLEM, boast).value == chain(PROBLEM, boast).value == 1.0
+
+
+SCORED = [
+    ("tree-of-thoughts", {}),
+    ("tree-of-thoughts", {"generate": "sample"}),
+    ("tree-of-thoughts-dfs", {}),
+    ("mcts", {}),
+    ("mcts", {"evaluate": "value"}),
+    ("best-of-n", {"judge": "value"}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), SCORED)
+@pytest.mark.parametrize("seed", range(3))
+def test_nobody_asks_what_one_number_is_worth(name: str, options: dict[str, Any], seed: int) -> None:
+    """The model saw two numbers and more."""
+    bundle = miniapr.load()
+    game, budget = game_of(bundle), Budget(400)
+    engine = miniapr.Engine(bundle.model, bundle.tokenizer, num_blocks=1000)
+    outcome = play(engine, METHODS[name](PROBLEM, game.player.seeded(seed), budget, **options), budget)
+    assert outcome is not None and outcome.candidates
+    values = [thought.text.split() for thought in outcome.tree if thought.text.startswith("<bos> <value>")]
+    assert all(words.index("->") > 3 for words in values)
+    assert values or (name, options) in (("mcts", {}), ("best-of-n", {"judge": "value"}))  # these look at ends alone
+
+
 def test_a_part_is_a_step_of_a_problem_and_returns_the_steps_that_hit(game: Game, nonsense: Bundle) -> None:
     roles, decode = game.player.roles, nonsense.tokenizer.decode
     wrong, part, again = "a/b", "b*c", "b*c"
@@ -134,7 +171,7 @@ def test_the_shipped_model_is_asked_as_it_was_trained() -> None:
     assert isinstance(problem, State) and game.show(problem).count("->") == 1
     text = bundle.tokenizer.decode(game.player["adaptive"].ask(game.put(Problem((3, 7, 8), 29))))
     assert text == "<bos> <adaptive> 8 7 3 -> 29 :"
-    assert game.player["chain"].read(problem, "nonsense") is None
+    assert game.player.answer(problem, "nonsense") is None
     with pytest.raises(ValueError, match="does not play organizer"):
         game.player["organizer"]
 

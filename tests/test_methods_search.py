@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,12 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import END, Scripted, role
 
+from miniapr.engine.operations import Start
 from miniapr.engine.sampling import Sampling
 from miniapr.methods.budget import Budget
+from miniapr.methods.outcome import Outcome
 from miniapr.methods.player import Player, Role, State
 from miniapr.methods.search.bandit import POLICIES, Node, ask, merged, most_visited, tell
 from miniapr.methods.search.graph_of_thoughts import graph_of_thoughts
-from miniapr.methods.search.mcts import mcts
+from miniapr.methods.search.mcts import _Search, mcts
+from miniapr.methods.search.thoughts import Growing
 from miniapr.methods.search.tree_of_thoughts import tree_of_thoughts, tree_of_thoughts_dfs
 
 STEPS = 3
@@ -156,6 +161,26 @@ def test_depth_first_goes_to_the_best_child_and_back(worth: dict[Line, int], bar
     assert outcome.costs.critical == visited * (4 + 2)
 
 
+@pytest.mark.parametrize("method", [tree_of_thoughts_dfs, mcts])
+def test_a_place_that_was_judged_is_not_asked_about_again(method: Any) -> None:
+    """The order of the letters does not matter, so lines that are grown one after the other come to one place."""
+    tree = Tree(dict.fromkeys(lines(), 50))
+    step = tree.player.roles["step"]
+
+    def state(problem: Any, text: str) -> State:
+        line = step.read(problem, text)
+        return replace(line, key=tuple(sorted(line.key)), final=False)
+
+    player = replace(tree.player, roles={**tree.player.roles, "step": replace(step, read=state)})
+    options = {"bar": 0.0, "times": 1, "steps": STEPS} if method is tree_of_thoughts_dfs else {}
+    if method is mcts:
+        options = {"evaluate": "value", "iterations": 60, "children": 12, "depth": STEPS}
+    outcome = tree.engine.play(method, player, **options)
+    asked = [t.text.split()[1:-1] for t in outcome.tree if t.text.startswith("value")]
+    asked = [" ".join(sorted(word for word in words if word in "abc")) for words in asked]
+    assert len(asked) > 6 and len(asked) == len(set(asked))
+
+
 def test_sampled_selection_follows_the_scores() -> None:
     worth = {line: 15 if line and line[-1] != "a" else 70 for line in lines()}
     found = [
@@ -243,6 +268,38 @@ def test_mcts_by_value_finds_the_best_end(worth: dict[Line, int]) -> None:
     seen = {candidate.answer for candidate in outcome.candidates}
     assert outcome.answer == "".join(max((line for line in ends if "".join(line) in seen), key=lambda line: ends[line]))
     assert len(seen) > 15
+
+
+@pytest.mark.parametrize("evaluate", ["rollout", "value"])
+def test_as_many_simulations_however_many_at_once(evaluate: str) -> None:
+    for width in (1, 3, 4):
+        tree = Tree(dict.fromkeys(lines(), 50), right="cab")
+        searches: list[_Search] = []
+
+        def program(problem: Any, player: Player, budget: Budget, width: int, searches: Any) -> Any:
+            root = yield Start(player["step"].ask(problem), player.sampling)
+            searches.append(_Search(Growing(problem, player, budget, "sample", 3), root, evaluate, "exact"))
+            yield from searches[0].run(10, width, POLICIES["uct"], 1.0)
+            return Outcome(None)
+
+        tree.engine.play(program, tree.player, width=width, searches=searches)
+        assert searches[0].root.visits == 10 and searches[0].root.pending == 0
+
+
+def test_no_leaf_is_deeper_than_the_depth() -> None:
+    tree = Tree(dict.fromkeys(lines(), 50))
+    outcome = tree.engine.play(mcts, tree.player, evaluate="value", iterations=30, children=8, depth=2)
+    written = [_line(thought.text) for thought in outcome.tree if not thought.text.startswith("value")]
+    assert outcome.answer is None and max(len(line) for line in written) == 1  # of its own; the others are its parents'
+    parents = {thought.branch: thought.parent for thought in outcome.tree}
+    depths = [len([*_above(parents, t.branch)]) for t in outcome.tree if not t.text.startswith("value")]
+    assert max(depths) == 2
+
+
+def _above(parents: dict[int, int | None], branch: int) -> Iterator[int]:
+    while (above := parents[branch]) is not None:
+        yield above
+        branch = above
 
 
 def test_mcts_prefills_a_line_once() -> None:

@@ -12,11 +12,17 @@ import pytest
 from browser import Seen, chromium, two_joins
 from helpers import make_engine
 
+import miniapr
 from miniapr.engine import operations as op
 from miniapr.engine.request import Program
+from miniapr.methods.budget import Budget
+from miniapr.methods.play import play
+from miniapr.methods.table import METHODS
+from miniapr.players import game_of
 from miniapr.stepper import Trace
 from miniapr.stepper.page import document
 from miniapr.stepper.trace import HEIGHT
+from miniapr.tasks.states import State
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +156,56 @@ def test_who_was_released_is_named_and_what_is_read_again_is_not_given(opened: O
     (engine := make_engine(record=True)).run(program())
     page = opened(Trace.of(engine), viewport={"width": 1280, "height": 900}).page
     page.locator(".stepper").press("End")
-    assert page.locator(".graph .let").all_text_contents() == ["released"]  # and not the root, which came to its end
+    # And not the root, which came to its end.
+    assert page.locator(".graph .let").all_text_contents() == ["joined", "joined", "released"]
     assert page.locator(".said").inner_text().endswith("branch 0 ends with the thought.")
     page.locator(".graph .again").first.hover()
     assert "read again" in page.locator(".part.token").inner_text()
+
+
+def searched(method: str) -> Trace:
+    """A run of the shipped model."""
+    bundle = miniapr.load()
+    engine = miniapr.Engine(bundle.model, bundle.tokenizer, num_blocks=1000, record=True)
+    game, budget = game_of(bundle), Budget(600)
+    outcome = play(engine, METHODS[method](State((8, 7, 3), 29), game.player, budget), budget)
+    assert outcome is not None
+    came = {"answer": outcome.answer, "verdict": "correct", "right": True, "judge": outcome.judge}
+    return Trace.of(engine, method, outcome=came)
+
+
+@pytest.mark.parametrize("width", [400, 1300])
+def test_a_search_can_be_read(opened: Open, width: int) -> None:
+    """Its answer, its tree from the left, what each branch scored, the words that are no numbers."""
+    page = opened(searched("mcts"), viewport={"width": width, "height": 900}).page
+    page.locator(".stepper").press("End")
+    assert page.locator(".outcome").inner_text() == "Answer ( 7 * 3 ) + 8 (chosen by value) · correct"
+    names = page.locator(".graph .name")
+    lefts = [round(name["x"]) for name in names.evaluate_all("all => all.map((n) => ({ x: n.getBBox().x }))")]
+    tops = [name["y"] for name in names.evaluate_all("all => all.map((n) => ({ y: n.getBBox().y }))")]
+    assert tops == sorted(tops) and len(set(lefts)) == 3 and lefts[0] == min(lefts)  # the problem, one step, two
+    said = page.locator(".graph .let").all_text_contents()
+    assert said[0].endswith("10 visits") and any(words == "score 1 · released" for words in said)
+    control = page.locator(".graph .control").all_text_contents()
+    assert bool(control) == (width > 1000) and all(re.fullmatch("</?[a-z]+>", word) for word in control)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_where_a_control_word_does_not_fit_it_is_begun_and_any_other_is_whole(opened: Open) -> None:
+    trace = searched("hogwild")
+    page = opened(trace, viewport={"width": 1300, "height": 900}).page
+    page.locator(".stepper").press("End")
+    words = {*trace.runs[0]["about"]["texts"].values()}
+    begun = {word for word in page.locator(".graph .control").all_text_contents() if word not in words}
+    assert "<t…>" in begun and "</t…>" in begun and all(re.fullmatch("</?[a-z]…>", word) for word in begun)
+    assert {*page.locator(".graph .word:not(.control)").all_text_contents()} <= words
+
+
+def test_a_position_below_0_is_no_range_of_dashes(opened: Open) -> None:
+    page = opened(searched("hogwild"), viewport={"width": 1300, "height": 900}).page
+    page.locator(".stepper").press("End")
+    table = page.locator("table.table").inner_text()
+    assert re.search(r"\u2212\d+ to \u2212\d+", table) and "Below 0" in table and "–-" not in table
 
 
 def test_it_plays_and_pauses(opened: Open, both: Trace) -> None:

@@ -19,10 +19,12 @@ from taught import Taught
 from test_methods_calls import demonstrate as called
 from test_methods_sorting import demonstrate as sorted_by_halves
 
+import miniapr
 from miniapr.engine import operations as op
 from miniapr.engine.engine import Engine
 from miniapr.engine.request import Program
 from miniapr.methods.budget import Budget
+from miniapr.methods.play import play
 from miniapr.methods.table import METHODS
 from miniapr.players import game_of
 from miniapr.stepper import Trace
@@ -133,6 +135,44 @@ def test_what_nests_is_drawn_and_counted_at_any_depth(method: str, options: dict
     assert {step: drawn for step, drawn in found["told"].items() if drawn != seen[int(step)][1]} == {}
     for name in ("decoded", "critical", "prefilled", "recomputed", "reused"):
         assert found["counters"][name] == getattr(outcome.costs, name), name
+
+
+@pytest.mark.parametrize("method", ["mcts", "tree-of-thoughts", "recursive"])
+def test_rows_are_in_the_order_of_the_tree_and_say_how_each_branch_fared(method: str) -> None:
+    bundle = miniapr.load()
+    engine = Engine(bundle.model, bundle.tokenizer, num_blocks=1000, record=True)
+    player, budget = game_of(bundle).player, Budget(600)
+    outcome = play(engine, METHODS[method](State((8, 7, 3), 29), player, budget), budget)
+    assert outcome is not None
+    lanes = states(Trace.of(engine))["lanes"]
+    thoughts = {thought.branch: thought for thought in outcome.tree}
+    assert [*thoughts] == sorted(branch for branch, _, _ in lanes) != [branch for branch, _, _ in lanes]
+    above: list[int] = []
+    for branch, depth, fared in lanes:
+        del above[depth:]
+        assert thoughts[branch].parent == (above[-1] if above else None)
+        above.append(branch)
+        end = thoughts[branch].end
+        assert fared.endswith(end) if end in ("released", "joined") else fared in ("", "kept") or "score" in fared
+    scores = {c.branch: f"score {float(f'{c.score:.3g}'):g}" for c in outcome.candidates if c.score is not None}
+    assert all(fared.startswith(scores[branch]) for branch, _, fared in lanes if branch in scores)
+    assert ("10 visits" in lanes[0][2]) == (method == "mcts")  # the root's, of ten simulations
+
+
+def test_a_branch_that_wrote_nothing_has_no_row_if_it_is_only_a_way_to_another() -> None:
+    engine = make_engine(record=True)
+    root = engine.start([1, 2, 3])
+    (way,) = engine.fork(root, 1)
+    left, right = engine.fork(way, 2)
+    (on,) = engine.fork(right, 1)
+    engine.decode([left, on], max_tokens=2)
+    found = [(branch, depth) for branch, depth, _ in states(Trace.of(engine))["lanes"]]
+    assert found == [
+        (root.id, 0),
+        (way.id, 1),
+        (left.id, 2),
+        (on.id, 2),
+    ]  # who has two children stays
 
 
 @pytest.mark.parametrize("positions", ["slots", "shared", "contiguous"])

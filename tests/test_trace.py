@@ -45,6 +45,8 @@ def spoil(change: Callable[[Any], object]) -> Callable[[Any], Any]:
         (lambda d: d["runs"][0].pop("title"), r"runs\[0\]"),
         (lambda d: d["runs"][0]["about"].update(block_size=0), r"runs\[0\]\.about\.block_size"),
         (lambda d: d["runs"][0].update(events=[]), "starts no branch"),
+        (lambda d: d["runs"][0].update(outcome="29"), r"runs\[0\]\.outcome is '29'"),
+        (lambda d: d["runs"][0].update(outcome={"answer": 29}), r"runs\[0\]\.outcome\.answer is '29'"),
         (lambda d: d["runs"][0]["events"][3].update(kind="dreamt"), r"events\[3\] is of kind 'dreamt'"),
         (lambda d: d["runs"][0]["events"][3].update(kind=[]), r"events\[3\] is of kind"),
         (lambda d: d["runs"][0]["events"][3].update(step=-1), r"events\[3\]\.step is -1"),

@@ -95,7 +95,8 @@ draw.tree(*[thought for thought in thoughts if thought is not best], *grown, tit
 # None *again*. Three tokens were computed, once: those that the thought consists of, since somebody now stands on it.
 # A thought that nobody goes on from is never computed at all.
 #
-# `21 + 8` is 29. Done? The tree says so, because we can calculate. A search has to ask.
+# `21 + 8` is 29. Done? The tree says so, because we can calculate. A search lets the line say so: it is written to its
+# end, and says `hit` or does not.
 #
 # ## The bill
 #
@@ -119,11 +120,10 @@ def kind(thought):
 bill = Counter()
 for thought in outcome.tree:
     bill[kind(thought)] += thought.decoded
-bill["steps"] += 0
 print(outcome.answer, "|", outcome.costs.decoded, "tokens:", dict(bill), "| critical path", outcome.costs.critical)
 assert player.check(puzzle, outcome.answer)
 assert sum(bill.values()) == outcome.costs.decoded
-assert bill["values"] > bill["proposals"] > bill["steps"] == 0
+assert bill["values"] > bill["proposals"] > bill["steps"] > 0
 
 # %%
 costs = outcome.costs
@@ -133,8 +133,9 @@ assert costs.recomputed == 0
 assert costs.prefilled < costs.resent
 
 # %% [markdown]
-# On values, by far. The steps themselves cost nothing: the proposal *is* the text of the next thoughts. And a client
-# who talks to a server in texts would have sent all those beginnings again and again; here they are forks.
+# On values, by far. The steps themselves cost nothing: the proposal *is* the text of the next thoughts. What is
+# counted as steps are the last words of the lines that came to their end. And a client who talks to a server in texts
+# would have sent all those beginnings again and again; here they are forks.
 #
 # But mind what forks do not save. They save *reading* a prefix twice. Every word of a value is *decoded*, one after
 # the other, and the next step waits for all of them.

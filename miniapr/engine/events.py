@@ -30,6 +30,7 @@ class Event:
     decoded              branch, token, text, logprob, alternatives [(token, logprob, text), ...]
     stopped              branch, reason
     waited               branch, whose next token others had to come before: ``critical``, how many now
+    scored               branch, ``score``: what a judge gave it, or a search has it on average, after ``visits`` of it
     forked               branch, children [{branch, ...}, ...], position, ``reused`` tokens
     woven                members [{branch, ...}, ...]: from now on they see each other's tokens as they are written;
                          ``common`` tokens of their views are the same; ``positions``: see ``kv.weave.Weave``

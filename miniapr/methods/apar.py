@@ -52,5 +52,5 @@ def apar(problem: Any, player: Player, budget: Budget, width: int = 2) -> Progra
 
     root = yield Start(role.ask(problem), player.greedy)
     text = "\n".join(part for part in (yield from write(root, False)) if part)
-    answer = player["chain"].read(problem, text) if "chain" in player.roles else text or None
+    answer = player.answer(problem, text) if "chain" in player.roles else text or None
     return Outcome(answer, (Candidate(answer, text, None, root.id),), "none", spent=not budget.left(root.request))

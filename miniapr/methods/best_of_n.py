@@ -26,7 +26,8 @@ def best_of_n(problem: Any, player: Player, budget: Budget, width: int = 8, judg
     """Independent tries; a judge picks one.
 
     judge  "exact": the task's verifier, which makes this pass@N; "value": the model's own judgement, which is asked
-           for within the same budget; "confidence": the mean log-probability of the words
+           for within the same budget where the line does not say it itself; "confidence": the mean log-probability of
+           the words
     """
     branches = yield from tries(problem, player, width)
     ended = yield Spend(branches, player["chain"], budget)

@@ -6,19 +6,39 @@ upon it has waited for it.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ..engine.branch import Branch
+from ..engine.branch import Branch, Tree
 from ..engine.operations import All, Release, Start
-from ..engine.request import Program
+from ..engine.request import Machine, Operation, Program
 from .budget import Budget, Spend, Wait
 from .judges import likelihood
 from .moves import fork
 from .player import Player, State, written
 
 NEEDS: dict[str, tuple[str, ...]] = {"exact": ("exact",), "value": ("value",), "vote": ("vote",), "confidence": ()}
+
+
+@dataclass
+class Scored(Operation):
+    """Say what branches scored, to whoever draws the run; changes nothing. A score that is no number is not said.
+
+    visits  how often a search came by; None: it does not count them
+    """
+
+    branches: Sequence[Branch]
+    scores: Sequence[float]
+    visits: int | None = None
+
+    def begin(self, machine: Machine, tree: Tree) -> None:
+        more = {} if self.visits is None else {"visits": self.visits}
+        for branch, score in zip(self.branches, self.scores, strict=True):
+            if math.isfinite(score):
+                machine.log.emit("scored", tree, branch, score=score, **more)
 
 
 def require_judge(player: Player, judge: str, known: Sequence[str]) -> None:
@@ -45,6 +65,21 @@ def scores(
     texts  what they say, if not all that was written since the prompt
     """
     said = [written(branch) for branch in branches] if texts is None else list(texts)
+    found = yield from _scores(judge, problem, player, budget, branches, times, role, said)
+    yield Scored(branches, found)
+    return found
+
+
+def _scores(
+    judge: str,
+    problem: Any,
+    player: Player,
+    budget: Budget,
+    branches: Sequence[Branch],
+    times: int,
+    role: str,
+    said: Sequence[str],
+) -> Program:
     if judge == "confidence":
         return [likelihood(branch.generated) for branch in branches]
     if judge == "exact":

@@ -3,7 +3,7 @@
 A method knows no task and a task knows no method; what they say to each other goes through roles. The usual ones:
 
     role      ask(problem, *texts)             read(problem, text) gives
-    chain     the prompt                       the answer, None if there is none
+    chain     the prompt                       the answer, None if there is none; or a State that has it
     step      the prompt                       a State: where the text so far has come to; None: nowhere
     propose   the text so far                  steps to go on with, as lists of tokens
     value     the text so far                  how good it looks: 0 (hopeless) to 1 (sure)
@@ -38,12 +38,15 @@ class State:
     key     equal for two lines that stand at the same place: the second is a duplicate
     final   it has come to its end; then ``answer`` is what it answers
     value   known without asking anyone, such as that of a line that says itself that it failed
+    unsaid  it has no step left and did not say yet how it ended: a search has it written on (by ``chain``), and reads
+            it again, before anyone judges it
     """
 
     key: Hashable
     final: bool = False
     answer: str | None = None
     value: float | None = None
+    unsaid: bool = False
 
 
 @dataclass(frozen=True)

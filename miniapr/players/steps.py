@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..engine.sampling import Sampling
@@ -20,7 +20,7 @@ from ..tasks.roles import sequential
 from ..tasks.states import State as Left
 from ..tasks.states import in_numbers, in_words
 from ..tasks.task import Split
-from ..tasks.terse import Countdown
+from ..tasks.terse import ENDS, Countdown
 from ..tasks.vocabulary import MISS
 from ..tasks.words import CONTROL, LABELS, LIKELY, NEVER, SURE
 from .apart import apart
@@ -72,9 +72,14 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
         """What the first line that has an answer says: a text may be put together of many."""
         return next(filter(None, (task.answer(line, problem) for line in text.splitlines())), None)
 
+    def line(problem: Left, text: str) -> State:
+        """A whole line: it hit, or it did not."""
+        answer = found(problem, text)
+        return State(text, True, answer, float(answer is not None))
+
     adaptive = Role(asks("adaptive"), lambda problem, text: task.answer(text, problem), control.ends)
     roles = {
-        "chain": Role(asks("chain"), found, end),
+        "chain": Role(asks("chain"), line, end),
         "step": Role(asks("chain"), reading.state, end | labels),
         "propose": Role(asks("propose"), proposals, end),
         "value": Role(asks("value"), lambda problem, text: VALUES.get(task.verdict(text) or "", 0.0), end),
@@ -88,7 +93,9 @@ def countdown_by_steps(bundle: Bundle, temperature: float = 1.0) -> Game:
     trained = set(bundle.about.get("roles", task.roles))
     known = trained | {name for name, takes in TAKES.items() if trained.issuperset(takes)}
     if "chain" not in trained and "sequential" in trained:
-        roles["chain"] = roles["sequential"]  # who was taught no single try has a search as its one line of thought
+        roles["chain"] = replace(
+            roles["sequential"], read=line
+        )  # who was taught no single try has a search as its one line of thought
         known.add("chain")
 
     def check(problem: Left, answer: str | None) -> bool:
@@ -217,12 +224,17 @@ class _Reading:
         return path, left
 
     def state(self, problem: Left, text: str) -> State | None:
+        """Where there is no step left, what it is worth is what the line says of itself: that it hit, or not. No model
+        was ever asked about one number, and the verifier is none of a player's roles."""
         found = self._follow(problem, text)
         if found is None or not found[0]:
             return None
         path, left = found
-        final = self.task.won(left) is not None
-        return State(left.numbers if not final else tuple(path), final, self.task.answer_by(path, problem))
+        answer = self.task.answer_by(path, problem)
+        if self.task.won(left) is None:
+            return State(left.numbers, False, answer)
+        hit = self.task.answer(text, problem) is not None
+        return State(tuple(path), True, answer, float(hit), unsaid=text.rsplit(maxsplit=1)[-1] not in ENDS)
 
     def left(self, problem: Left, text: str = "") -> Left:
         """What the steps of a text leave; of a text with a wrong step, all."""

@@ -78,11 +78,13 @@ def think(args: argparse.Namespace) -> int:
         set_threads(args.threads, bundle)
         with engine_of(args, bundle) as engine:
             chosen.method.check_engine(getattr(engine, "lacks", ()), chosen.options)
+            outcome = None
             try:
                 outcome = play(engine, program, budget, interrupt)
             finally:
                 if isinstance(engine, Engine):
-                    _write(args, Trace.of(engine, f"{chosen.name}: {game.show(problem)}"))
+                    came = None if outcome is None else _came(game, problem, outcome)
+                    _write(args, Trace.of(engine, f"{chosen.name}: {game.show(problem)}", outcome=came))
     if outcome is None:
         return INTERRUPTED
     untold: Collection[str] = getattr(engine, "untold", ())
@@ -108,6 +110,18 @@ def _only_here(args: argparse.Namespace) -> None:
     asked = next((name for name in ("trace", "html") if getattr(args, name)), None)
     if args.engine and asked:
         raise ValueError(f"--{asked} needs the engine of this process: a server tells no events")
+
+
+def _came(game: Game, problem: Any, outcome: Outcome) -> dict[str, Any]:
+    """What a trace says of how it ended."""
+    verdict = game.verdict(problem, outcome.answer) if game.verdict else ""
+    right = game.player.check is not None and game.player.check(problem, outcome.answer)
+    return {"answer": outcome.answer, "verdict": verdict, "right": right, "judge": _by(outcome.judge)}
+
+
+def _by(judge: str) -> str:
+    """Who chose, in words; empty: there was nothing to choose."""
+    return {"none": "", "exact": "the task's verifier"}.get(judge, judge)
 
 
 def _write(args: argparse.Namespace, trace: Trace) -> None:
@@ -152,9 +166,7 @@ def show(
         out.print(Text(f"Expect little: {outside}.\n", "yellow"))
     for root in (thought for thought in outcome.tree if thought.parent is None):
         out.print(_grown(root, outcome.tree, {c.branch: c.score for c in outcome.candidates}))
-    who = {"none": "", "exact": "  (chosen by the task's verifier)"}.get(
-        outcome.judge, f"  (chosen by {outcome.judge})"
-    )
+    who = f"  (chosen by {_by(outcome.judge)})" if _by(outcome.judge) else ""
     out.print(Text.assemble(("\nAnswer   ", "dim"), (outcome.answer or "none", "bold"), (who, "dim")))
     if game.verdict:
         right = game.player.check is not None and game.player.check(problem, outcome.answer)

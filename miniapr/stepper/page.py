@@ -11,7 +11,7 @@ from typing import Any
 
 STATIC = Path(__file__).parent / "static"
 FILES = (  # each after what it imports
-    "address.js", "svg.js", "engine/countdown.js", "state.js", "happened.js", "run.js", "telling.js",
+    "address.js", "svg.js", "engine/countdown.js", "state.js", "happened.js", "run.js", "rows.js", "telling.js",
     "graph.js", "pool.js", "mask.js", "panel.js", "app.js",
 )  # fmt: skip
 

@@ -46,6 +46,7 @@ KINDS: dict[str, dict[str, Rule]] = {
     "decoded": {"token": whole, "text": text, "logprob": number},
     "stopped": {"reason": text},
     "waited": {"critical": whole},
+    "scored": {"score": number},
     "forked": {"children": listed(record(branch=whole, **GROWN)), "position": whole},
     "woven": {"members": listed(record(branch=whole, **GROWN)), "common": whole, "positions": text},
     "copied": SPAN | {"source": whole, "turn": whole, "blocks": listed(whole)},
@@ -66,11 +67,18 @@ KINDS: dict[str, dict[str, Rule]] = {
 OPTIONAL: dict[str, Rule] = {  # "read" is not in older traces
     "alternatives": listed(row(whole, number, text)),
     "read": whole,
+    "visits": whole,
 }
 OF_A_BRANCH = frozenset([
-    "started", "cached", "extended", "sealed", "decoded", "stopped", "waited", "forked", "joined", "merged",
+    "started", "cached", "extended", "sealed", "decoded", "stopped", "waited", "scored", "forked", "joined", "merged",
     "released", "ended",
 ])  # fmt: skip
+OUTCOME: dict[str, Rule] = {
+    "answer": lambda x: x is None or text(x),
+    "verdict": text,
+    "right": lambda x: isinstance(x, bool),
+    "judge": text,
+}
 ABOUT: dict[str, Rule] = {
     "texts": lambda x: isinstance(x, dict) and all(map(text, x.values())),
     "block_size": lambda x: whole(x) and x > 0,
@@ -93,6 +101,10 @@ def check(data: Any, version: int) -> None:
         if not record(title=text, about=record(), events=listed(record()))(run):
             raise ValueError(f'{place} lacks "title", "about" or "events"')
         _fields(run["about"], ABOUT, f"{place}.about")
+        if "outcome" in run:
+            if not record()(run["outcome"]):
+                raise ValueError(f"{place}.outcome is {str(run['outcome'])[:80]!r}: not what it should be")
+            _fields(run["outcome"], OUTCOME, f"{place}.outcome")
         if not any(event.get("kind") == "started" for event in run["events"]):
             raise ValueError(f"{place} starts no branch: there is nothing to draw")
         step = 0

@@ -29,7 +29,9 @@ HEIGHT = 820  # pixels of a trace in a notebook: from 700 wide on, the mask is i
 class Trace:
     """``data``: {"miniapr_trace": version, "runs": [{"title", "about", "events"}, ...]}, as it is written to a file.
 
-    about   ``texts`` {token id: text}, ``block_size`` (tokens), ``blocks`` (in the pool), ``block_bytes``
+    about    ``texts`` {token id: text}, ``block_size`` (tokens), ``blocks`` (in the pool), ``block_bytes``
+    outcome  if it is known what the run came to: ``answer`` (None: none), ``verdict`` and ``judge`` in words ("":
+             nobody says), ``right``
     Immutable. Raises ValueError for data that is not a trace of this version, naming the place.
     """
 
@@ -38,8 +40,14 @@ class Trace:
         self.data = data
 
     @classmethod
-    def of(cls, engine: Engine, title: str = "", events: Iterable[Event] | None = None) -> Trace:
-        """What an engine with ``record=True`` has done so far (or the given part of it)."""
+    def of(
+        cls,
+        engine: Engine,
+        title: str = "",
+        events: Iterable[Event] | None = None,
+        outcome: Mapping[str, Any] | None = None,
+    ) -> Trace:
+        """What an engine with ``record=True`` has done so far (or the given part of it). ``outcome``: see above."""
         if not engine.record:
             raise ValueError("the engine keeps no events: make it with record=True")
         told = [asdict(event) for event in (engine.events if events is None else events)]
@@ -51,7 +59,8 @@ class Trace:
             "block_bytes": pool.bytes_per_block,
         }
         # Through JSON and back: what is drawn live is then what a file would hold.
-        run = json.loads(json.dumps({"title": title, "about": about, "events": told}))
+        known = {} if outcome is None else {"outcome": dict(outcome)}
+        run = json.loads(json.dumps({"title": title, "about": about, "events": told} | known))
         return cls({"miniapr_trace": VERSION, "runs": [run]})
 
     def __or__(self, other: Trace) -> Trace:

@@ -32,6 +32,11 @@ class Node:
         return self.total / count if count else self.prior
 
     @property
+    def depth(self) -> int:
+        """Steps below the root."""
+        return len(lineage(self)) - 1
+
+    @property
     def tries(self) -> int:
         return self.visits + self.pending
 
@@ -65,7 +70,7 @@ def ask(root: Node, k: int, policy: Policy = uct, weight: float = 1.0) -> list[N
             node = max(node.children, key=lambda child: policy(child, weight))
         if node in leaves:
             break
-        for place in _up(node):
+        for place in lineage(node):
             place.pending += 1
         leaves.append(node)
     return leaves
@@ -75,13 +80,14 @@ def tell(leaf: Node, value: float) -> None:
     """What a leaf that was asked for was worth: for it and for all above it. Raises ValueError outside of 0..1."""
     if not 0 <= value <= 1:
         raise ValueError(f"a value lies in 0..1, not {value}")
-    for place in _up(leaf):
+    for place in lineage(leaf):
         place.pending = max(0, place.pending - 1)
         place.visits += 1
         place.total += value
 
 
-def _up(node: Node | None) -> list[Node]:
+def lineage(node: Node | None) -> list[Node]:
+    """A node and all above it."""
     places = []
     while node:
         places.append(node)

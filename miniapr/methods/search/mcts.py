@@ -3,7 +3,6 @@ arXiv 2405.00451)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ...engine.branch import Branch
@@ -11,12 +10,12 @@ from ...engine.operations import All, Release, Start
 from ...engine.request import Program
 from ..budget import Budget, Spend, Wait
 from ..judges import best
-from ..judging import require_judge, scores
+from ..judging import Scored, require_judge, scores
 from ..method import method
 from ..moves import fork
 from ..outcome import Candidate, Outcome
 from ..player import Player, State
-from .bandit import POLICIES, Node, Policy, ask, merged, most_visited, tell
+from .bandit import POLICIES, Node, Policy, ask, lineage, merged, most_visited, tell
 from .thoughts import Growing, Thought
 
 
@@ -32,9 +31,10 @@ def mcts(
     problem: Any,
     player: Player,
     budget: Budget,
-    width: int = 4,
+    width: int = 1,
     children: int = 3,
     iterations: int = 10,
+    depth: int = 5,
     policy: str = "uct",
     weight: float = 1.0,
     evaluate: str = "rollout",
@@ -43,15 +43,18 @@ def mcts(
     trees: int = 1,
     output: str = "best",
 ) -> Program:
-    """Select a leaf, look how good it is, let it grow, and tell all above it.
+    """Select a leaf, look how good it is, let it grow, and tell all above it. The defaults are RAP's.
 
-    width     leaves selected at once, kept apart by virtual loss
-    children  steps that are sampled from a leaf; equal ones become one child with a higher prior
-    policy    "uct" or "puct", with its exploration ``weight`` (RAP: 1; others sqrt 2)
-    evaluate  "rollout": the line is written to its end, ``rollouts`` times, and that is judged; "value": the thought is
-    judge     of an end: "value" (the model's) or "exact" (the task's verifier)
-    trees     independent searches, added up at the end (root parallelism)
-    output    "best": the end with the highest score; "visited": the end of the most visited path
+    width       leaves selected at once, kept apart by virtual loss
+    children    steps that are sampled from a leaf; equal ones become one child with a higher prior
+    iterations  simulations of each tree: leaves that are looked at, however many at once
+    depth       steps below the problem: a leaf that deep grows no more
+    policy      "uct" or "puct", with its exploration ``weight`` (RAP: 1; others sqrt 2)
+    evaluate    "rollout": the line is written to its end, ``rollouts`` times, and that is judged; "value": the thought
+                is, by the model
+    judge       of an end: "value" (the model's, where the line does not say it itself) or "exact" (the verifier)
+    trees       independent searches, added up at the end (root parallelism)
+    output      "best": the end with the highest score; "visited": the end of the most visited path
     """
     for name, value, known in (("policy", policy, POLICIES), ("output", output, ("best", "visited"))):
         if value not in known:
@@ -61,9 +64,9 @@ def mcts(
     require_judge(player, judge, ("value", "exact"))
     player.require(["value"] if evaluate == "value" else [])
     root = yield Start(player["step"].ask(problem), player.sampling)
-    roots = (yield from fork(root, trees)) or [root]
+    roots = ((yield from fork(root, trees)) if trees > 1 else []) or [root]
     growing = Growing(problem, player, budget, "sample", children)
-    searches = [_Search(growing, branch, evaluate, judge, rollouts) for branch in roots]
+    searches = [_Search(growing, branch, evaluate, judge, rollouts, depth) for branch in roots]
     yield All([search.run(iterations, width, POLICIES[policy], weight) for search in searches])
     ends = [candidate for search in searches for candidate in search.ends]
     spent = not budget.left(root.request)
@@ -77,42 +80,48 @@ def mcts(
 class _Search:
     """One tree. ``ends``: every line that came to its end, leaf or rollout, with its score."""
 
-    def __init__(self, growing: Growing, root: Branch, evaluate: str, judge: str, rollouts: int) -> None:
-        self.growing, self.evaluate, self.judge, self.rollouts = growing, evaluate, judge, rollouts
+    def __init__(
+        self, growing: Growing, root: Branch, evaluate: str, judge: str, rollouts: int = 1, depth: int = 5
+    ) -> None:
+        self.growing, self.evaluate, self.judge, self.rollouts, self.depth = growing, evaluate, judge, rollouts, depth
         self.problem, self.player, self.budget = growing.problem, growing.player, growing.budget
         self.root = Node(what=Thought(root, State(None)))
         self.ends: list[Candidate] = []
 
     def run(self, iterations: int, width: int, policy: Policy, weight: float) -> Program:
         done: list[Branch] = []
-        for _ in range(iterations):
-            leaves = ask(self.root, width, policy, weight)
+        while self.root.visits < iterations:
+            leaves = ask(self.root, min(width, iterations - self.root.visits), policy, weight)
             yield Wait([leaf.what.branch for leaf in leaves], done)  # the choice waited for all that was told before
             found = yield All([self._look(leaf) for leaf in leaves])
             for leaf, value in zip(leaves, found, strict=True):
                 tell(leaf, value)
+                for node in lineage(leaf):
+                    yield Scored([node.what.branch], [node.total / node.visits], node.visits)
             done = [leaf.what.branch for leaf in leaves]
             if not self.budget.left(done[0].request):
                 return
 
     def _look(self, leaf: Node) -> Program:
-        """How good a leaf is; then it grows. An end is judged once; one that cannot grow is one that failed."""
+        """How good a leaf is; then it grows. It is judged once: where the search comes back to it, it is an end, or as
+        deep as may be, and is worth the same again; or it could not grow, and has failed."""
         thought: Thought = leaf.what
+        deep = leaf.depth >= self.depth
+        if leaf.visits:
+            return thought.score if thought.state.final or deep else 0.0
         if thought.state.final:
-            if leaf.visits == 0:
-                (thought.score,) = yield from self._scores(self.judge, [thought.branch], "step")
-                self.ends.append(thought.candidate)
-            return thought.score
-        if leaf.visits:  # it had no children when it was looked at
-            return 0.0
-        if self.evaluate == "value":
-            (value,) = yield from self._scores("value", [thought.branch], "step")
+            yield from self.growing.judge([thought], self.judge)
+            self.ends.append(thought.candidate)
+        elif self.evaluate == "value":
+            yield from self.growing.judge([thought], "value")
         else:
-            value = yield from self._rollout(thought.branch)
-        grown = yield from self.growing.grow([thought])
-        whole = sum(child.times for child in grown)
-        leaf.children = [Node(leaf, child.times / whole, child) for child in grown]
-        return value
+            thought.score = yield from self._rollout(thought.branch)
+        thought.score = min(1.0, max(0.0, thought.score))
+        if not (thought.state.final or deep):
+            grown = yield from self.growing.grow([thought])
+            whole = sum(child.times for child in grown)
+            leaf.children = [Node(leaf, child.times / whole, child) for child in grown]
+        return thought.score
 
     def _rollout(self, branch: Branch) -> Program:
         """Write the line to its end, some times over: the mean score of the ends."""
@@ -120,12 +129,8 @@ class _Search:
         if not lines:
             return 0.0
         yield Spend(lines, self.player["chain"], self.budget)
-        found = yield from self._scores(self.judge, lines, "chain")
+        found = yield from scores(self.judge, self.problem, self.player, self.budget, lines)
         self.ends += [self.player.candidate(self.problem, *scored) for scored in zip(lines, found, strict=True)]
         yield Wait([branch], lines)
         yield Release(lines)
         return sum(found) / len(found)
-
-    def _scores(self, judge: str, branches: Sequence[Branch], role: str) -> Program:
-        found = yield from scores(judge, self.problem, self.player, self.budget, branches, role=role)
-        return [min(1.0, max(0.0, score)) for score in found]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...engine.branch import Branch
 from ...engine.operations import All, Release
 from ...engine.request import Program
 from ..budget import Budget, Spend
-from ..judging import ask
+from ..judging import Scored, ask, scores
 from ..moves import fork
 from ..outcome import Candidate
 from ..player import Player, State, written
@@ -43,6 +43,7 @@ class Growing:
     budget: Budget
     generate: str
     children: int
+    judged: dict[tuple[str, Hashable], float] = field(default_factory=dict)  # of each judge, by place
 
     def __post_init__(self) -> None:
         if self.generate not in ("propose", "sample"):
@@ -63,6 +64,26 @@ class Growing:
                 new.setdefault(state.key, Thought(branch, state, times=0)).times += 1
         yield Release(lost)
         return list(new.values())
+
+    def judge(self, thoughts: Sequence[Thought], judge: str, times: int = 1) -> Program:
+        """Score all thoughts. A line that has only to say how it ended says it first. A place that was judged before is
+        not asked about again (the value cache of Tree-of-Thoughts' code); a vote is about all that stand side by side,
+        so there is nothing to keep of it."""
+        unsaid = [thought for thought in thoughts if thought.state.unsaid]
+        if unsaid:
+            yield Spend([thought.branch for thought in unsaid], self.player["chain"], self.budget)
+        for thought in unsaid:
+            thought.state = self.player["step"].read(self.problem, written(thought.branch)) or thought.state
+        places = [(judge, thought.state.key) for thought in thoughts]
+        known = {} if judge == "vote" else self.judged
+        new = [n for n, place in enumerate(places) if place not in known]
+        asked = self.problem, self.player, self.budget, [thoughts[n].branch for n in new]
+        found = yield from scores(judge, *asked, times, role="step")
+        known |= {places[n]: score for n, score in zip(new, found, strict=True)}
+        for thought, place in zip(thoughts, places, strict=True):
+            thought.score = known[place]
+        old = [thought for n, thought in enumerate(thoughts) if n not in new]
+        yield Scored([thought.branch for thought in old], [thought.score for thought in old])
 
     def _family(self, parent: Branch) -> Program:
         seeds: int | list[tuple[int, ...]] = self.children

@@ -12,7 +12,7 @@ from ...engine.operations import Start
 from ...engine.request import Program
 from ..budget import Budget, Wait
 from ..judges import best
-from ..judging import require_judge, scores
+from ..judging import require_judge
 from ..method import method
 from ..outcome import Outcome
 from ..player import Player, State
@@ -43,7 +43,7 @@ def tree_of_thoughts(
     select: str = "greedy",
 ) -> Program:
     """Breadth first: all thoughts of a step are judged, the best ``width`` go on. A place that two lines come to in
-    the same step is kept once.
+    the same step is kept once, and a place is valued once, whoever comes to it later.
 
     evaluate  "value": each thought by itself; "vote": all of a step side by side
     times     answers that are added up; None: 3 values or 5 votes
@@ -58,7 +58,7 @@ def tree_of_thoughts(
     dice = random.Random(f"{player.sampling.seed}/tree")
     for _ in range(steps):
         grown = yield from growing.grow(frontier)
-        yield from _judge(growing, grown, evaluate, times)
+        yield from growing.judge(grown, evaluate, times or TIMES[evaluate])
         ended += [thought for thought in grown if thought.state.final]
         kept = _keep(grown, width, dice if select == "sample" else None)
         yield from prune([thought for thought in grown if thought not in kept])
@@ -99,7 +99,7 @@ def tree_of_thoughts_dfs(
             return False
         yield Wait([thought.branch], visited)  # what was tried before it was in its way
         grown = yield from growing.grow([thought])
-        yield from _judge(growing, grown, evaluate, times)
+        yield from growing.judge(grown, evaluate, times or TIMES[evaluate])
         visited.extend(child.branch for child in grown)
         hopeful = [child for child in grown if child.score > least]
         yield from prune([child for child in grown if child not in hopeful])
@@ -112,14 +112,6 @@ def tree_of_thoughts_dfs(
     root = yield Start(player["step"].ask(problem), player.sampling)
     yield from visit(Thought(root, State(None)), steps)
     return _outcome(root, ended, evaluate, budget)
-
-
-def _judge(growing: Growing, thoughts: Sequence[Thought], judge: str, times: int | None) -> Program:
-    branches = [thought.branch for thought in thoughts]
-    asked = growing.problem, growing.player, growing.budget, branches
-    found = yield from scores(judge, *asked, times or TIMES[judge], role="step")
-    for thought, score in zip(thoughts, found, strict=True):
-        thought.score = score
 
 
 def _keep(thoughts: Sequence[Thought], width: int, dice: random.Random | None = None) -> list[Thought]:

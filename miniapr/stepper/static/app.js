@@ -6,6 +6,7 @@ import { describe as tellGraph, graph } from "./graph.js";
 import { mask } from "./mask.js";
 import { counters, inspect, meanings, table } from "./panel.js";
 import { describe as tellPool, fill, pool } from "./pool.js";
+import { rows } from "./rows.js";
 import { Run, align } from "./run.js";
 import { html } from "./svg.js";
 import { tell } from "./telling.js";
@@ -137,7 +138,7 @@ class App {
   }
 
   choose(way) {
-    const run = this.active ?? 0, ids = [...this.runs[run].at(this.columns[run][this.step]).branches.keys()];
+    const run = this.active ?? 0, ids = rows(this.runs[run].at(this.columns[run][this.step])).map(({ branch }) => branch.id);
     const at = ids.indexOf(this.chosen(run));
     this.pick(run, ids[Math.max(0, Math.min(ids.length - 1, at + way))]);
   }
@@ -176,6 +177,7 @@ class App {
       ? html("section", { class: `part ${name}`, "data-part": name }, title ? html("h3", {}, title) : null, html("div", { class: "content" })) : null;
     return html("article", { class: "run" },
       html("h2", { class: this.runs.length > 1 || run.title ? null : "unseen" }, run.title || `run ${r + 1}`),
+      run.outcome ? outcome(run.outcome) : null,
       html("p", { class: "telling" }),
       html("div", { class: "parts" },
         part("counters"), part("graph", "Branches, by position"), part("mask", "Who attends to whom"),
@@ -214,7 +216,7 @@ class App {
     const width = Math.max(140, (place("graph") ?? column).clientWidth), token = this.token?.run === r ? this.token : null;
     column.querySelector(".telling").textContent = told ? `${told}.` : "";
     column.classList.toggle("other", Boolean(told));
-    const look = { width, reach: this.reach, selected, token, zoom: this.zoom };
+    const look = { width, reach: this.reach, deepest: run.deepest, selected, token, zoom: this.zoom };
     place("counters")?.replaceChildren(counters(state, differs));
     if (place("graph")) this.lanes(place("graph"), r, run, state, look);
     place("token")?.replaceChildren(inspect(run, state, token));
@@ -264,7 +266,7 @@ class App {
 
   /** From token to token with the arrow keys. */
   walk(event, r, run, state) {
-    const ids = [...state.branches.keys()];
+    const ids = rows(state).map(({ branch }) => branch.id);
     const own = (id) => [...state.spans.values()].filter((s) => s.branch === id && s.source === null && s.tokens.length);
     const now = this.token?.run === r && state.spans.has(this.token.span) ? this.token : null;
     if (event.key === "Enter" && now) return this.pick(r, state.spans.get(now.span).branch);
@@ -285,6 +287,12 @@ class App {
   }
 }
 
+/** What a run came to. */
+function outcome({ answer, verdict, right, judge }) {
+  return html("p", { class: "outcome" }, html("span", {}, "Answer "), html("strong", {}, answer ?? "none"), judge ? html("span", {}, ` (chosen by ${judge})`) : null,
+    verdict ? [" · ", html("b", { class: right ? "right" : "wrong" }, verdict)] : null);
+}
+
 const legend = () => html("p", { class: "legend" }, LEGEND.map(([kind, text]) => html("span", {}, html("i", { class: kind }), text)));
 
 function blockNote(run, state) {
@@ -298,20 +306,25 @@ function oneBlock(run, state, block) {
   return `Block ${block}: span ${owner}, ${fill(run, state, block)} of ${run.size} slots written, ${refs} ${refs === 1 ? "holder" : "holders"}.`;
 }
 
-/** How far a run gets: the last position, the longest word, the last block ever used. Once, so that pictures keep their size. */
+/** How far a run gets: the last position, the deepest branch, the longest word, the last block ever used. Once, so that pictures keep their size. */
 function measure(run) {
-  const ends = new Map();
+  const ends = new Map(), depth = new Map();
   run.reach = 8;
+  run.scored = run.events.some(({ kind }) => kind === "scored");
   run.longest = Math.max(3, ...Object.values(run.about.texts).map((text) => text.length)); // letters of a token
   run.lastBlock = 0;
   for (const { kind, branch, data } of run.events) {
     const begun = kind === "forked" ? data.children : kind === "woven" ? data.members : data.view ? [{ branch, ...data }] : [];
-    for (const part of begun) ends.set(part.branch, part.position + part.tokens.length);
+    for (const part of begun) {
+      ends.set(part.branch, part.position + part.tokens.length);
+      if (!depth.has(part.branch)) depth.set(part.branch, kind === "forked" ? depth.get(branch) + 1 : kind === "joined" ? depth.get(data.parent) : 0);
+    }
     if (kind === "extended") ends.set(branch, ends.get(branch) + data.tokens.length);
     if (kind === "decoded") ends.set(branch, ends.get(branch) + 1);
     run.reach = Math.max(run.reach, ends.get(branch) ?? 0, ...begun.map((part) => ends.get(part.branch)));
     run.lastBlock = Math.max(run.lastBlock, ...(data.blocks ?? []));
   }
+  run.deepest = Math.max(0, ...depth.values());
 }
 
 /** For who cannot see the pictures: all of them in words. */

@@ -1,28 +1,29 @@
-// The branches as a history in the manner of version control: a lane for each, tokens at their positions, forks and
-// joins as curves. What a branch sees as moved is drawn again, as an outline, where it counts as being.
+// The branches as a history in the manner of version control: a lane for each, in the order of their tree, tokens at their
+// positions, forks and joins as curves; beside a lane what its branch scored and how it ended. What a branch sees as moved is drawn again, as an outline, where it counts as being.
+import { fared, rows } from "./rows.js";
 import { colour, svg } from "./svg.js";
 
-const LEFT = 34, TOP = 22, RIGHT = 10, LETTER = 6.2; // pixels
+const NAMES = 34, TOP = 22, LETTER = 6.2; // pixels
+const CONTROL = /^<\/?[^<>\s]+>$/, SMALL = { word: 8.5, control: 6 }; // the smallest letters, in pixels
 
-/** Lanes in order of birth: branch id -> number. */
-function lanes(state) {
-  return new Map([...state.branches.keys()].map((id, number) => [id, number]));
-}
-
-export function graph(run, state, { width, reach, selected, token, zoom }) {
-  const lane = lanes(state), few = lane.size <= 4, many = lane.size > (width > 420 ? 12 : 4); // too many for words
+export function graph(run, state, { width, reach, deepest, selected, token, zoom }) {
+  const order = rows(state), lane = new Map(order.map(({ branch }, number) => [branch.id, number]));
+  const few = lane.size <= 4, many = lane.size > (width > 420 ? 12 : 4); // too many for words
   const high = many ? 20 : few ? 38 : 30, bar = few ? 14 : 11;
-  const cell = zoom ? Math.min(90, 10 + LETTER * run.longest) : Math.min(26, (width - LEFT - RIGHT) / Math.max(reach, 8));
-  const wide = Math.max(width, LEFT + RIGHT + cell * reach), tall = TOP + high * Math.max(lane.size, 1) + 6;
-  const x = (position) => LEFT + position * cell;
+  const indent = Math.min(12, (0.2 * width) / Math.max(deepest, 1)), left = NAMES + indent * deepest;
+  const right = run.scored ? Math.min(150, 0.3 * width) : width < 700 ? 10 : 60; // room for what is said of the longest lane
+  const word = Math.min(90, 10 + LETTER * run.longest), fits = (width - left - right) / Math.max(reach, 8);
+  const cell = zoom ? word : Math.min(Math.max(26, word), fits);
+  const wide = Math.max(width, left + right + cell * reach), tall = TOP + high * Math.max(lane.size, 1) + 6;
+  const x = (position) => left + position * cell;
   const y = (branch) => TOP + lane.get(branch) * high;
   const picture = svg("svg", { width: wide, height: tall, viewBox: `0 0 ${wide} ${tall}`, class: "graph", role: "img" });
   picture.append(ruler(x, reach, cell, tall));
 
-  for (const branch of state.branches.values()) {
-    const up = branch.id, parent = branch.parent;
+  for (const { branch, depth } of order) {
+    const up = branch.id, parent = above(state, branch, lane);
     const first = state.spans.get(branch.first);
-    if (parent !== null && lane.has(parent))
+    if (parent !== null)
       picture.append(curve(x(first.position), y(parent) + bar / 2, x(first.position), y(up) + bar / 2, colour(first.id), cell));
     for (const source of branch.sources) {
       const from = state.spans.get(source.span), last = from.position + from.tokens.length;
@@ -31,7 +32,9 @@ export function graph(run, state, { width, reach, selected, token, zoom }) {
     }
     if (selected === up)
       picture.append(svg("rect", { x: 2, y: y(up) - 4, width: wide - 4, height: high - 4, rx: 5, class: "selected" }));
-    picture.append(svg("text", { x: LEFT - 8, y: y(up) + bar - 2, "text-anchor": "end", class: branch.alive ? "name" : "name gone" }, `${up}`));
+    const at = 8 + indent * depth;
+    if (parent !== null && depth) picture.append(svg("path", { d: `M${at - indent + 3},${y(parent) + bar + 2} V${y(up) + bar / 2} H${at - 2}`, class: "elbow" }));
+    picture.append(svg("text", { x: at, y: y(up) + bar - 2, class: branch.alive ? "name" : "name gone" }, `${up}`));
     for (const [id, from, to, shift] of branch.view) {
       const piece = state.spans.get(id);
       if (shift || piece.source !== null)
@@ -42,7 +45,8 @@ export function graph(run, state, { width, reach, selected, token, zoom }) {
     }
     for (const own of state.spans.values())
       if (own.branch === up && own.source === null) picture.append(...cells(run, own, x, y(up), bar, cell));
-    if (branch.end === "released") picture.append(svg("text", { x: Math.min(x(state.next(up)) + 4, wide - 50), y: y(up) + bar - 2, class: "let" }, "released"));
+    const words = fared(branch), room = words.join(" · ").length * LETTER;
+    if (words.length) picture.append(svg("text", { x: Math.min(x(state.next(up)) + 6, wide - room), y: y(up) + bar - 2, class: "let" }, words.join(" · ")));
     if (!many) picture.append(caption(run, state, branch, x, y(up) + bar + 12, wide));
   }
   if (token) {
@@ -55,7 +59,7 @@ export function graph(run, state, { width, reach, selected, token, zoom }) {
     picture, cell,
     /** The token under a point of the picture. */
     find(px, py) {
-      const number = Math.floor((py - TOP + 6) / high), at = Math.floor((px - LEFT) / cell);
+      const number = Math.floor((py - TOP + 6) / high), at = Math.floor((px - left) / cell);
       const branch = [...lane].find(([, n]) => n === number)?.[0];
       if (branch === undefined) return null;
       for (const span of state.spans.values())
@@ -65,6 +69,13 @@ export function graph(run, state, { width, reach, selected, token, zoom }) {
     },
     head: x(Math.max(0, ...[...state.branches.values()].filter((b) => b.alive).map((b) => state.next(b.id)))),
   };
+}
+
+/** The nearest branch above that has a lane; null: there is none. */
+function above(state, branch, lane) {
+  let parent = branch.parent;
+  while (parent !== null && !lane.has(parent)) parent = state.branches.get(parent)?.parent ?? null;
+  return parent;
 }
 
 /** Where a joined branch goes on: where the text of its join begins. */
@@ -85,10 +96,19 @@ function cells(run, span, x, y, bar, cell) {
       if (i === n - 1 || kind(i + 1) !== kind(i)) (found.push(part(from, i + 1, kind(i))), (from = i + 1));
   if (cell > 16)
     for (let i = 0; i < n; i++) {
-      const word = run.word(span, i); // a part of a word says something else: then better none
-      if (word.length * LETTER <= cell) found.push(svg("text", { x: x(span.position + i) + cell / 2, y: y + bar - (bar > 11 ? 3.5 : 2), class: "word" }, word));
+      const [word, size, kind] = written(run.word(span, i), cell);
+      if (word) found.push(svg("text", { x: x(span.position + i) + cell / 2, y: y + bar - (bar > 11 ? 3.5 : 2), class: kind, style: `font-size:${size}px` }, word));
     }
   return found;
+}
+
+/** A word in letters that fit, their size, and its class. A part of a word says something else: then better none. But a
+ * control word may be begun: "<t…>" says more than an empty box. */
+function written(word, cell) {
+  const control = CONTROL.test(word), size = (text) => Math.min(10.5, ((control ? 1.4 : 1.6) * (cell - 2)) / text.length);
+  if (!control) return [size(word) >= SMALL.word ? word : "", size(word), "word"];
+  const whole = size(word) >= SMALL.control, text = whole ? word : `${word.slice(0, word[1] === "/" ? 3 : 2)}…>`;
+  return [text, size(text), "word control"];
 }
 
 /** The end of what a branch wrote, under its lane. */
@@ -117,12 +137,12 @@ function ruler(x, reach, cell, tall) {
 
 /** The whole picture in words. */
 export function describe(run, state) {
-  const lines = [...state.branches.values()].map((branch) => {
+  const lines = rows(state).map(({ branch }) => {
     const span = state.spans.get(branch.span), of = branch.parent === null ? "" : `, child of ${branch.parent}`;
     const joined = branch.sources.length ? `, joined from ${branch.sources.map((s) => s.branch).join(", ")}` : "";
     const text = span.tokens.slice(-12).map((id) => run.text(id)).join(" ");
     return `branch ${branch.id}${of}${joined}${branch.alive ? "" : ` (${branch.end})`}: next position ${state.next(branch.id)}, ` +
-      `sees ${branch.view.reduce((n, [, a, b]) => n + b - a, 0)} tokens of others, ends with "${text}"`;
+      `sees ${branch.view.reduce((n, [, a, b]) => n + b - a, 0)} tokens of others, ends with "${text}"${branch.score === undefined ? "" : `, ${fared(branch).join(", ")}`}`;
   });
   return `Branches. ${lines.join(". ") || "None yet"}.`;
 }

@@ -78,6 +78,10 @@ export const APPLY = {
   waited(state, e) {
     state.branches.get(e.branch).critical = e.data.critical; // its next token comes after theirs
   },
+  scored(state, e) {
+    const { score, visits } = e.data, branch = state.branches.get(e.branch);
+    Object.assign(branch, { score }, visits === undefined ? {} : { visits });
+  },
   forked(state, e) {
     for (const child of e.data.children) if (!state.branches.has(child.branch)) born(state, child.branch, e.branch, child);
     state.counters.reused += e.data.reused ?? 0;

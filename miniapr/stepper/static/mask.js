@@ -1,7 +1,7 @@
 // Who attends to whom, for everything that a branch stands on: a row for each token, a column for each, filled where
 // the row's token attended to the column's when it was computed. Positions stand at the edges, as the branch counts
 // them. Drawn piece by piece, so its cost does not grow with the tokens.
-import { colour, signed, svg } from "./svg.js";
+import { colour, minus, signed, svg } from "./svg.js";
 
 /** Rectangles and triangles [{kind, row, column, rows, columns, span}] in tokens, and the pieces with their places. */
 export function shapes(state, id) {
@@ -57,10 +57,10 @@ export function mask(run, state, { width, selected, token }) {
   let lastRow = -Infinity, lastColumn = -Infinity;
   for (const piece of pieces) {
     picture.append(svg("line", { x1: x(piece.at), x2: x(piece.at), y1: edge - 4, y2: edge + inner, class: "rule" }), svg("line", { x1: edge - 4, x2: edge + inner, y1: y(piece.at), y2: y(piece.at), class: "rule" }));
-    if (y(piece.at) - lastRow >= 11) picture.append(svg("text", { x: edge - 6, y: (lastRow = y(piece.at)) + 9, "text-anchor": "end" }, `${piece.position}`));
-    if (x(piece.at) - lastColumn >= 24 && x(piece.at) < edge + inner - 14) picture.append(svg("text", { x: (lastColumn = x(piece.at)) + 2, y: edge - 7 }, `${piece.position}`));
+    if (y(piece.at) - lastRow >= 11) picture.append(svg("text", { x: edge - 6, y: (lastRow = y(piece.at)) + 9, "text-anchor": "end" }, minus(piece.position)));
+    if (x(piece.at) - lastColumn >= 24 && x(piece.at) < edge + inner - 14) picture.append(svg("text", { x: (lastColumn = x(piece.at)) + 2, y: edge - 7 }, minus(piece.position)));
   }
-  picture.append(svg("text", { x: edge, y: 12, class: "axis" }, "keys, by position →"), svg("text", { x: 10, y: edge, class: "axis", transform: `rotate(90 10 ${edge})` }, "queries →"));
+  picture.append(svg("text", { x: edge, y: 12, class: "axis" }, "keys, by position →"), svg("text", { x: 3, y: edge, class: "axis", transform: `rotate(90 3 ${edge})` }, "queries →"));
   if (token) {
     const piece = pieces.find((p) => p.span === token.span && token.index >= p.from && token.index < p.to);
     if (piece) picture.append(svg("rect", { x: edge, y: y(piece.at + token.index - piece.from), width: inner, height: Math.max(unit, 2), class: "row" }));

@@ -1,6 +1,6 @@
 // What is told in words and numbers: the counters, the block table of a branch, and one token.
 import { meaning } from "./engine/countdown.js";
-import { colour, html, ranges, signed } from "./svg.js";
+import { colour, fromTo, html, ranges, signed } from "./svg.js";
 
 const TITLES = [
   ["decoded", "decoded", "tokens sampled"],
@@ -28,10 +28,12 @@ export function meanings() {
     html("dl", {}, told.map(([title, meaning]) => html("div", {}, html("dt", {}, title), html("dd", {}, meaning)))));
 }
 
+const BEFORE = ". Below 0: what all see first moves back as the others write; what counts is how far two positions are apart";
+
 export function table(run, state, id) {
   const branch = state.branches.get(id);
   if (!branch) return html("p", { class: "none" }, "No branch yet.");
-  const rows = state.standing(branch.id).map(([number, from, to, shift]) => {
+  const standing = state.standing(branch.id), rows = standing.map(([number, from, to, shift]) => {
     const span = state.spans.get(number), own = number === branch.span, begin = span.position + from + shift;
     const blocks = [];
     for (let i = Math.floor(from / run.size); i < Math.ceil(to / run.size); i++) {
@@ -42,12 +44,12 @@ export function table(run, state, id) {
     }
     return html("tr", {},
       html("th", { scope: "row" }, html("i", { class: "dot", style: `background:${colour(number)}` }), `${number}`, own ? html("small", {}, " own") : null, span.source === null ? null : html("small", {}, ` copy of ${span.source}`)),
-      html("td", {}, `${from}–${to - 1}`),
-      html("td", {}, `${begin}–${begin + to - from - 1}`, shift ? html("small", { class: "shift", title: span.turn === shift ? "its keys were turned by this much in memory" : "the query is turned: no key is touched" }, ` ${signed(shift)}`) : null),
+      html("td", {}, fromTo(from, to - 1)),
+      html("td", {}, fromTo(begin, begin + to - from - 1), shift ? html("small", { class: "shift", title: span.turn === shift ? "its keys were turned by this much in memory" : "the query is turned: no key is touched" }, ` ${signed(shift)}`) : null),
       html("td", { class: "chips" }, blocks));
   });
   return html("table", { class: "table" },
-    html("caption", {}, `What branch ${id} attends to, in order`),
+    html("caption", {}, `What branch ${id} attends to, in order`, standing.some(([span, from, , shift]) => state.spans.get(span).position + from + shift < 0) ? BEFORE : ""),
     html("thead", {}, html("tr", {}, ["span", "tokens", "positions", "blocks"].map((name) => html("th", { scope: "col" }, name)))),
     html("tbody", {}, rows));
 }

@@ -8,14 +8,14 @@ import { State } from "./state.js";
 
 const KEEP = 64;
 const BEGIN = new Set(["started", "forked", "joined"]); // each is a frame of its own,
-const BEFORE = new Set(["submitted", "admitted", "sealed", "woven", "copied", "merged", "released", "ended", "pool"]); // with what led to it
+const BEFORE = new Set(["submitted", "admitted", "sealed", "woven", "copied", "merged", "released", "ended", "scored", "pool"]); // with what led to it
 
 function cut(events) {
   const frames = [];
   let step = null, open = null, waiting = null; // what is not worth a frame goes into the next one of its step
   const close = () => (open = null);
   events.forEach((event, i) => {
-    const { kind } = event, shown = kind in APPLY && !["pool", "sealed", "woven"].includes(kind);
+    const { kind } = event, shown = kind in APPLY && !["pool", "sealed", "woven", "scored"].includes(kind);
     if (event.step !== step) close();
     if (BEGIN.has(kind) && open && ![...open.kinds].every((k) => BEFORE.has(k))) close();
     if (!open && !shown && (event.step !== step || !frames.length || waiting !== null)) waiting ??= i;
@@ -41,8 +41,8 @@ function cut(events) {
 }
 
 export class Run {
-  constructor({ title, about, events }) {
-    Object.assign(this, { title, about, events, size: about.block_size });
+  constructor({ title, about, events, outcome }) {
+    Object.assign(this, { title, about, events, outcome, size: about.block_size });
     this.frames = cut(events);
     this.kept = [[-1, new State()]];
     this.here = -1;

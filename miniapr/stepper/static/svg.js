@@ -52,4 +52,9 @@ export function ranges(numbers) {
   return found.map(([a, b]) => (a === b ? `${a}` : `${a}-${b}`)).join(" ");
 }
 
+/** "3–5", and "−10 to −3" where a dash might be a sign. */
+export const fromTo = (first, last) => `${minus(first)}${first < 0 ? " to " : "–"}${minus(last)}`;
+
+export const minus = (n) => `${n}`.replace("-", "\u2212");
+
 export const signed = (n) => (n > 0 ? `+${n}` : `${n}`);

@@ -35,6 +35,8 @@ export function tell(run, i) {
   for (const e of of("preempted")) parts.push(`request ${e.request} gives up its blocks`);
   const gone = [...of("released"), ...of("aborted")].filter((e) => e.branch !== null).map((e) => e.branch);
   if (gone.length) parts.push(`${named(gone)} let go`);
+  const scored = new Map(of("scored").map((e) => [e.branch, e.data.score])), [[one, score]] = scored.size ? scored : [[]];
+  if (scored.size) parts.push(scored.size === 1 ? `branch ${one} scores ${Number(score.toPrecision(3))}` : `${scored.size} branches are scored`);
   const ended = of("ended").map((e) => e.branch);
   if (ended.length) parts.push(`${named(ended)} ${ended.length === 1 ? "ends" : "end"} with the thought`);
   return parts.join("; ") || "Nothing changes for the branches";
