@@ -38,7 +38,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "output": "best",
     },
     "parathinker": {},  # Wen et al. 2025: 2 to 8 paths
-    "group-think": {"width": 4, "positions": "slots"},  # Hsu et al. 2025, figure 1: 4 thinkers
+    "group-think": {"positions": "slots"},  # Hsu et al. 2025, as it is told; how many thinkers is ours
     # Rodionov et al. 2025: Alice and Bob, the combined layout; its code asks every 256 tokens
     "hogwild": {"width": 2, "every": 256, "layout": "combined"},
     "multiverse": {"join": "stitch"},  # Yang et al. 2025: plans of any length
