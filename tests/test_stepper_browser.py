@@ -157,7 +157,7 @@ def test_who_was_released_is_named_and_what_is_read_again_is_not_given(opened: O
     page = opened(Trace.of(engine), viewport={"width": 1280, "height": 900}).page
     page.locator(".stepper").press("End")
     # And not the root, which came to its end.
-    assert page.locator(".graph .let").all_text_contents() == ["joined", "joined", "released"]
+    assert page.locator(".graph .let").all_text_contents() == ["released"]
     assert page.locator(".said").inner_text().endswith("branch 0 ends with the thought.")
     page.locator(".graph .again").first.hover()
     assert "read again" in page.locator(".part.token").inner_text()

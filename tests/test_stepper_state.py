@@ -153,7 +153,7 @@ def test_rows_are_in_the_order_of_the_tree_and_say_how_each_branch_fared(method:
         assert thoughts[branch].parent == (above[-1] if above else None)
         above.append(branch)
         end = thoughts[branch].end
-        assert fared.endswith(end) if end in ("released", "joined") else fared in ("", "kept") or "score" in fared
+        assert fared.endswith(end) if end == "released" else fared in ("", "kept") or "score" in fared
     scores = {c.branch: f"score {float(f'{c.score:.3g}'):g}" for c in outcome.candidates if c.score is not None}
     assert all(fared.startswith(scores[branch]) for branch, _, fared in lanes if branch in scores)
     assert ("10 visits" in lanes[0][2]) == (method == "mcts")  # the root's, of ten simulations

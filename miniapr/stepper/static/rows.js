@@ -19,10 +19,11 @@ export function rows(state) {
   return found;
 }
 
-/** What is known of how a branch fared, in a few words: what it scored, how often a search came by, how it ended. */
+/** What is known of how a branch fared, in a few words: what it scored, how often a search came by, whether it was let
+ *  go. That it was joined is drawn. */
 export function fared({ score, visits, alive, end }) {
   const scored = score === undefined ? [] : [`score ${Number(score.toPrecision(3))}`];
   const often = visits === undefined ? [] : [`${visits} ${visits === 1 ? "visit" : "visits"}`];
-  const how = !alive && (end === "released" || end === "joined") ? [end] : scored.length && !often.length ? ["kept"] : [];
+  const how = !alive && end === "released" ? [end] : !alive && end === "joined" ? [] : scored.length && !often.length ? ["kept"] : [];
   return [...scored, ...often, ...how];
 }
