@@ -110,6 +110,7 @@ def of_all_roles(script: Hostile, **options: Any) -> tuple[Scripted, Player]:
         "route": plain("route", lambda problem, text: len(text) % 5 > 0),
         "skeleton": plain("skeleton", lambda problem, text: text.split()),
         "split": plain("split", lambda part, text: [f"{part}{word}" for word in text.split()][:3]),
+        "apart": plain("apart", lambda part, text: part),
         "outline": plain("outline", lambda problem, text: (text, [fork] if "a" in text or "7" in text else None)),
         "organizer": plain("organizer", action),
         "call": plain("call", lambda part, text: [f"{part}{word}" for word in text.split()]),

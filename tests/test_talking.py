@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
+from bundles import chance
 from command_line import Run, parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,8 +23,6 @@ from miniapr.methods.skeleton_of_thought import skeleton_of_thought
 from miniapr.methods.weaves import hogwild
 from miniapr.model import checkpoint
 from miniapr.model.bundle import Bundle
-from miniapr.model.config import ModelConfig
-from miniapr.model.decoder import Decoder
 from miniapr.players import Game, game_of
 from miniapr.players.parts import PARTS, Part
 from miniapr.players.speech import Speech
@@ -298,24 +296,7 @@ def chat(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     inner.save(str(folder / "tokenizer.json"))
     named = {"chat_template": TEMPLATE, "eos_token": "<|im_end|>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(named))
-    config = ModelConfig(
-        vocab_size=inner.get_vocab_size(),
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
-        max_position_embeddings=4096,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = Decoder(config).requires_grad_(False)
-        for weight in model.parameters():
-            if weight.dim() == 2:
-                weight.normal_(std=0.15)
-    model.model.embed_tokens.weight[:, 0] = 2.0  # the same after every token, so it works as a bias
-    model.lm_head.weight[:, 0] = 0.0
+    model = chance(inner.get_vocab_size(), context=4096)
     ids = [inner.token_to_id("<|im_end|>") if c == "\x00" else inner.encode(c).ids[0] for c in LOUD[request.param]]
     model.lm_head.weight[ids, 0] = 1.5
     checkpoint.save(model, folder)

@@ -20,8 +20,6 @@ from .judges import likelihood
 from .moves import fork
 from .player import Player, State, written
 
-NEEDS: dict[str, tuple[str, ...]] = {"exact": ("exact",), "value": ("value",), "vote": ("vote",), "confidence": ()}
-
 
 @dataclass
 class Scored(Operation):
@@ -39,13 +37,6 @@ class Scored(Operation):
         for branch, score in zip(self.branches, self.scores, strict=True):
             if math.isfinite(score):
                 machine.log.emit("scored", tree, branch, score=score, **more)
-
-
-def require_judge(player: Player, judge: str, known: Sequence[str]) -> None:
-    """Raises ValueError for a judge that a method does not know, or whose role the player does not play."""
-    if judge not in known:
-        raise ValueError(f"no judge is called {judge!r} here; there are {', '.join(known)}")
-    player.require(NEEDS[judge])
 
 
 def scores(

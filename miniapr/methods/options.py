@@ -23,10 +23,12 @@ DEMANDS: dict[str, dict[str, tuple[str, ...]]] = {
         "stitch_contiguous": (KEYS,),
         "stitch_copied": (KEYS,),
         "reprefill": (),
-        "message": (),
+        "message": ("apart",),
         "select": (),
     },
-    "judge": {"exact": ("exact",), "value": ("value",), "vote": ("vote",), "confidence": (LOGPROBS,)},
+    "judge": {"exact": ("exact",), "value": ("value",), "confidence": (LOGPROBS,)},
+    "evaluate": {"value": ("value",), "vote": ("vote",), "rollout": ()},
+    "generate": {"propose": ("propose",), "sample": ()},
 }
 WHOLE = ("stitch", "stitch_contiguous", "stitch_copied", "reprefill")  # joins that read all their branches
 

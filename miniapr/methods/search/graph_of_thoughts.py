@@ -19,9 +19,10 @@ from ...engine.joins import message
 from ...engine.operations import All, Join, Release, Start
 from ...engine.request import Program
 from ..budget import Budget, Spend, Wait
-from ..judging import require_judge, scores
+from ..judging import scores
 from ..method import ENGINE, method
-from ..moves import fork, rewrite
+from ..moves import fork, join, rewrite
+from ..options import WHOLE
 from ..outcome import Candidate, Outcome
 from ..player import Player
 
@@ -33,6 +34,7 @@ from ..player import Player
     joins="stitch",
     needs=("split", "sort", "merge"),
     where=ENGINE,
+    words={"judge": ("exact", "value"), "join": (*WHOLE, "message")},
     paper="Besta et al. 2023, arXiv 2308.09687",
 )
 def graph_of_thoughts(
@@ -54,10 +56,7 @@ def graph_of_thoughts(
              the merge is told the answers of its parts (the player's "apart")
     improve  times that a thought which is not right yet may be improved (the player's "improve")
     """
-    require_judge(player, judge, ("exact", "value"))
-    if join not in ("stitch", "stitch_contiguous", "stitch_copied", "reprefill", "message"):
-        raise ValueError(f"an aggregation reads all its branches: no join for it is called {join!r}")
-    player.require([*(["improve"] if improve else []), *(["apart"] if join == "message" else [])])
+    player.require(["improve"] if improve else [])
     graph = _Graph(player, budget, width, judge, join, improve)
     root = yield Start(graph.ask(problem, depth), player.sampling)
     found = yield from graph.solve(root, problem, depth)
@@ -109,13 +108,11 @@ class _Graph:
 
     def aggregate(self, parent: Branch, branches: Sequence[Branch], part: Any, answers: Sequence[str]) -> Program:
         """One thought that has read several: a join, and then the merge is written."""
-        try:
-            if self.join == "message":
-                yield Join(parent, branches, message(self.player["apart"].ask(part, *answers), keep=0))
-            else:
-                yield Join(parent, branches, self.join, then=self.player["merge"].ask(part))
-        except ValueError:  # the context has no room for what the parts wrote
-            yield Release(branches)
+        if self.join == "message":
+            room = yield from join(parent, branches, message(self.player["apart"].ask(part, *answers), keep=0))
+        else:
+            room = yield from join(parent, branches, self.join, self.player["merge"].ask(part))
+        if not room:
             return Candidate(None, "")
         return (yield from self.generate(parent, part, "merge"))
 

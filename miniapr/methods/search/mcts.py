@@ -10,7 +10,7 @@ from ...engine.operations import All, Release, Start
 from ...engine.request import Program
 from ..budget import Budget, Spend, Wait
 from ..judges import best
-from ..judging import Scored, require_judge, scores
+from ..judging import Scored, scores
 from ..method import method
 from ..moves import fork
 from ..outcome import Candidate, Outcome
@@ -25,6 +25,12 @@ from .thoughts import Growing, Thought
     sees="its line",
     joins="select",
     needs=("step", "chain"),
+    words={
+        "policy": POLICIES,
+        "evaluate": ("rollout", "value"),
+        "judge": ("value", "exact"),
+        "output": ("best", "visited"),
+    },
     paper="Hao et al. 2023, arXiv 2305.14992",
 )
 def mcts(
@@ -56,13 +62,6 @@ def mcts(
     trees       independent searches, added up at the end (root parallelism)
     output      "best": the end with the highest score; "visited": the end of the most visited path
     """
-    for name, value, known in (("policy", policy, POLICIES), ("output", output, ("best", "visited"))):
-        if value not in known:
-            raise ValueError(f"{name} is one of {', '.join(known)}, not {value!r}")
-    if evaluate not in ("rollout", "value"):
-        raise ValueError(f"evaluate is rollout or value, not {evaluate!r}")
-    require_judge(player, judge, ("value", "exact"))
-    player.require(["value"] if evaluate == "value" else [])
     root = yield Start(player["step"].ask(problem), player.sampling)
     roots = ((yield from fork(root, trees)) if trees > 1 else []) or [root]
     growing = Growing(problem, player, budget, "sample", children)

@@ -45,11 +45,6 @@ class Growing:
     children: int
     judged: dict[tuple[str, Hashable], float] = field(default_factory=dict)  # of each judge, by place
 
-    def __post_init__(self) -> None:
-        if self.generate not in ("propose", "sample"):
-            raise ValueError(f"generate is propose or sample, not {self.generate!r}")
-        self.player.require(["propose"] if self.generate == "propose" else [])
-
     def grow(self, parents: Sequence[Thought]) -> Program:
         """The next step of all parents at once. Gives the thoughts that stand somewhere, each place once; whatever
         else was written is let go. A parent that cannot fork (context, depth) has no children."""

@@ -12,12 +12,13 @@ from ...engine.operations import Start
 from ...engine.request import Program
 from ..budget import Budget, Wait
 from ..judges import best
-from ..judging import require_judge
 from ..method import method
 from ..outcome import Outcome
 from ..player import Player, State
 from .thoughts import Growing, Thought, prune
 
+TIMES = {"value": 3, "vote": 5}  # answers that are asked for and added up, as published
+WORDS = {"generate": ("propose", "sample"), "evaluate": TIMES}
 ROW = {
     "forks": "the search",
     "sees": "its line",
@@ -26,10 +27,8 @@ ROW = {
     "paper": "Yao et al. 2023, arXiv 2305.10601",
 }
 
-TIMES = {"value": 3, "vote": 5}  # answers that are asked for and added up, as published
 
-
-@method("tree-of-thoughts", **ROW)
+@method("tree-of-thoughts", **ROW, words={**WORDS, "select": ("greedy", "sample")})
 def tree_of_thoughts(
     problem: Any,
     player: Player,
@@ -49,9 +48,6 @@ def tree_of_thoughts(
     times     answers that are added up; None: 3 values or 5 votes
     select    "greedy": the best; "sample": drawn without replacement by their scores
     """
-    if select not in ("greedy", "sample"):
-        raise ValueError(f"select is greedy or sample, not {select!r}")
-    require_judge(player, evaluate, tuple(TIMES))
     growing = Growing(problem, player, budget, generate, children)
     root = yield Start(player["step"].ask(problem), player.sampling)
     frontier, ended = [Thought(root, State(None))], list[Thought]()
@@ -69,7 +65,7 @@ def tree_of_thoughts(
     return _outcome(root, ended, evaluate, budget)
 
 
-@method("tree-of-thoughts-dfs", **ROW)
+@method("tree-of-thoughts-dfs", **ROW, words=WORDS)
 def tree_of_thoughts_dfs(
     problem: Any,
     player: Player,
@@ -85,7 +81,6 @@ def tree_of_thoughts_dfs(
 
     bar  a thought is pruned whose mean score is not above it
     """
-    require_judge(player, evaluate, tuple(TIMES))
     growing = Growing(problem, player, budget, generate, children)
     least = bar * (times or TIMES[evaluate])
     ended, visited = list[Thought](), list[Branch]()
